@@ -1,0 +1,204 @@
+//! What the kernel calls in the learner's process around each cell, and what is told about a panic.
+//!
+//! evcxr's runtime loop loads this library and calls the two functions by name. They tell the kernel what they know in marks: one line of JSON, written
+//! with one system call to the descriptor in `THREADBOOK_MARK_FD`, behind the text in `THREADBOOK_MARK_PREFIX` where the kernel gave one. Nothing here
+//! unwinds into the loop.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::os::fd::RawFd;
+use std::panic::{PanicHookInfo, catch_unwind};
+use std::sync::OnceLock;
+
+use threadbook_timeline::format::{Kind, MAIN_TASK};
+
+use crate::recorder;
+use crate::task;
+
+const MARK_FD: &str = "THREADBOOK_MARK_FD";
+const MARK_PREFIX: &str = "THREADBOOK_MARK_PREFIX";
+
+/// How long a mark may be in bytes. A pipe takes up to 4096 at once without another writer's bytes in between.
+const LONGEST_MARK: usize = 3500;
+/// How long a message may be in a mark as it stands there, escapes and all.
+const LONGEST_MESSAGE: usize = 2800;
+
+thread_local! {
+    /// How often the evaluating thread panicked in this cell.
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Begins a cell: attaches the trace, makes the calling thread the main task, sets the panic hook, records the cell's begin.
+///
+/// Gives back what it was given: evcxr's store of variables. The hook is set anew each time, so that one that the learner set lasts for its cell.
+#[unsafe(no_mangle)]
+pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
+    let begun = catch_unwind(|| {
+        recorder::become_task(MAIN_TASK, None);
+        recorder::recalibrate();
+        set_hook();
+        PANICS.set(0);
+        recorder::record(Kind::CellBegin, 0, 0, 0, None);
+        recorder::record(Kind::NameTask, MAIN_TASK, 0, recorder::intern("main"), None);
+    });
+    // What went wrong was told by the panic hook; the cell runs without being recorded rather than not at all.
+    drop(begun);
+    store
+}
+
+/// Ends a cell: records its end, writes out what it printed without a new line, and tells the kernel that all is out.
+///
+/// Gives back what it was given.
+#[unsafe(no_mangle)]
+pub extern "C" fn threadbook_cell_end(store: *mut c_void) -> *mut c_void {
+    let ended = catch_unwind(|| {
+        recorder::record(Kind::CellEnd, 0, 0, 0, None);
+        // Nobody may be reading; the mark below then fails in the same way.
+        let _ = std::io::stdout().flush();
+    });
+    drop(ended);
+    write_mark(|line| write!(line, r#"{{"mark":"end","panics":{}}}"#, PANICS.get()));
+    store
+}
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
+
+fn set_hook() {
+    static BEFORE: OnceLock<Hook> = OnceLock::new();
+    // The one that was there first is kept; a later one is ours or the learner's, and ends here.
+    let last = std::panic::take_hook();
+    let before = BEFORE.get_or_init(|| last);
+    std::panic::set_hook(Box::new(|panic| {
+        note(panic);
+        if mark_target().is_none() {
+            before(panic);
+        }
+    }));
+}
+
+/// Records a panic and tells the kernel. Takes no backtrace: it would name the runtime's frames, and not fit on a small stack.
+fn note(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("a panic without words");
+    let is_main = recorder::current_task() == MAIN_TASK;
+    if is_main {
+        PANICS.set(PANICS.get().saturating_add(1));
+    }
+    // The place of a panic is a constant of the library that panicked, though its type does not say so.
+    // SAFETY: `Location`s are made by the compiler alone, as statics; libraries of cells are never unloaded.
+    let place: Option<recorder::Here> = panic.location().map(|place| unsafe { &*std::ptr::from_ref(place).cast() });
+    recorder::record(Kind::Panic, 0, 0, recorder::intern_remark(message), place);
+    task::panic_is_recorded();
+    write_mark(|line| {
+        let current = std::thread::current();
+        line.write_str(r#"{"mark":"panic","task":"#)?;
+        match if is_main { Some("main") } else { current.name() } {
+            Some(name) => line.write_json(name, 200)?,
+            None => line.write_str("null")?,
+        }
+        write!(line, r#","main":{is_main},"message":"#)?;
+        line.write_json(message, LONGEST_MESSAGE)?;
+        if let Some(place) = place {
+            let (build, row, column) = (recorder::build_of(place), place.line(), place.column());
+            write!(line, r#","build":{build},"line":{row},"column":{column}"#)?;
+        }
+        line.write_str("}")
+    });
+}
+
+/// Where marks go: the descriptor, and what stands before each; `None` outside of a kernel.
+fn mark_target() -> Option<&'static (RawFd, String)> {
+    static TARGET: OnceLock<Option<(RawFd, String)>> = OnceLock::new();
+    let read = || {
+        let fd = std::env::var(MARK_FD).ok()?.parse().ok()?;
+        // The programs that a cell starts have no marks to make.
+        // SAFETY: sets a flag of a descriptor; where it is not open, nothing happens.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        Some((fd, std::env::var(MARK_PREFIX).unwrap_or_default()))
+    };
+    TARGET.get_or_init(read).as_ref()
+}
+
+/// Writes a mark whose JSON `fill` writes.
+fn write_mark(fill: impl FnOnce(&mut Line) -> fmt::Result) {
+    let Some((fd, prefix)) = mark_target() else { return };
+    let mut line = Line { bytes: [0; LONGEST_MARK], len: 0 };
+    let filled = line.write_str(prefix).and_then(|()| fill(&mut line)).and_then(|()| line.write_str("\n"));
+    if filled.is_err() {
+        // Longer than a mark may be, which only a prefix of thousands of bytes can cause: half a mark would be worse than none.
+        return;
+    }
+    loop {
+        // SAFETY: the first `len` bytes of the line are there to be read.
+        let written = unsafe { libc::write(*fd, line.bytes.as_ptr().cast(), line.len) };
+        if written >= 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+/// A mark while it is written: on the stack, since a panic may come from a lack of memory.
+struct Line {
+    bytes: [u8; LONGEST_MARK],
+    len: usize,
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+impl Line {
+    /// Writes a JSON string, cut off with an ellipsis where it would become longer than `longest` bytes.
+    fn write_json(&mut self, text: &str, longest: usize) -> fmt::Result {
+        self.write_str("\"")?;
+        let end = self.len + longest;
+        for char in text.chars() {
+            // No character becomes longer than the six bytes of an escape.
+            if self.len + 6 > end {
+                self.write_str("…")?;
+                break;
+            }
+            match char {
+                '"' => self.write_str("\\\"")?,
+                '\\' => self.write_str("\\\\")?,
+                '\n' => self.write_str("\\n")?,
+                '\t' => self.write_str("\\t")?,
+                '\0'..='\u{1f}' | '\u{7f}' => write!(self, "\\u{:04x}", char as u32)?,
+                _ => self.write_char(char)?,
+            }
+        }
+        self.write_str("\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str, longest: usize) -> String {
+        let mut line = Line { bytes: [0; LONGEST_MARK], len: 0 };
+        line.write_json(text, longest).expect("shorter than a mark");
+        String::from_utf8(line.bytes[..line.len].to_vec()).expect("whole characters")
+    }
+
+    #[test]
+    fn strings_are_escaped_and_cut_between_characters() {
+        for (text, longest, want) in [
+            ("", 6, r#""""#),
+            ("burnt", 20, r#""burnt""#),
+            ("a \"b\" \\ c", 30, r#""a \"b\" \\ c""#),
+            ("two\nlines\tand\u{1b}[31m", 40, r#""two\nlines\tand\u001b[31m""#),
+            ("\u{7f}", 6, r#""\u007f""#),
+            ("öööööööööö", 20, r#""öööööööö…""#),
+        ] {
+            assert_eq!(json(text, longest), want, "{text:?}");
+        }
+        assert!(json(&"\u{1}".repeat(5000), LONGEST_MESSAGE).len() <= LONGEST_MESSAGE + 5);
+    }
+}

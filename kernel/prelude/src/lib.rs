@@ -1,0 +1,50 @@
+//! Threads, channels and locks with the names and signatures that Rust's own have, which record what they do.
+//!
+//! Threadbook loads this crate before the first cell, as if by `use threadbook_prelude::*;`, and draws below each cell what its threads did. In a cargo
+//! project the same program is plain Rust: nothing is recorded unless a kernel handed a trace down, and everything works as without one.
+//!
+//! ```
+//! use threadbook_prelude::*;
+//!
+//! let (tx, rx) = channel();
+//! let baker = spawn_named("ada", move || {
+//!     for loaf in 1..=3 {
+//!         tx.send(loaf).unwrap();
+//!     }
+//! });
+//! baker.join().unwrap();
+//! assert_eq!(rx.iter().sum::<i32>(), 6);
+//! ```
+//!
+//! Layers, top down: the primitives (`channel`, `mutex`, `thread`, …) know `rt`, which blocks and wakes tasks, and `recorder`, which writes events into
+//! shared memory in the format of `threadbook_timeline::format`. Nothing here draws. There is no macro with a name of std's: a glob `println!` would make
+//! every cell fail.
+
+mod channel;
+mod display;
+pub mod hooks;
+mod mutex;
+mod note;
+mod object;
+mod pace;
+#[doc(hidden)]
+pub mod recorder;
+mod rt;
+mod scope;
+mod task;
+mod thread;
+mod wait;
+mod wait_group;
+
+pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
+pub use display::EvcxrDisplay;
+pub use mutex::{Mutex, MutexGuard};
+pub use note::{Region, mark, region};
+pub use pace::{ms, sleep, work, yield_now};
+pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use thread::{JoinHandle, spawn, spawn_named};
+pub use wait_group::{Done, WaitGroup};
+
+pub use std::sync::Arc;
+pub use std::sync::atomic::Ordering;
+pub use std::time::{Duration, Instant};

@@ -1,0 +1,215 @@
+//! The recorder: writes what a task did into the trace, 32 bytes at a time, without a lock, an allocation or a system call.
+//!
+//! Each thread fills its own chunk of the trace and takes the next one when that is full, so an event costs a clock read and four stores. Everything that
+//! must survive this process (chunk allocation, ids, names, sites) lives in the shared memory; what is kept here is only a copy. Knows nothing of threads,
+//! locks or channels. Rules: `threadbook_timeline::format`.
+
+mod clock;
+mod names;
+mod sites;
+mod trace;
+
+use std::cell::Cell;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use threadbook_timeline::format::{CHUNKS_PER_HALF, EVENTS_PER_CHUNK, Event, Kind, NameId};
+
+pub use clock::{now as ticks, ticks_per_second, to_duration as ticks_to_duration};
+pub use sites::build_of;
+pub use trace::attach;
+
+use trace::Trace;
+
+/// Where in the learner's source something was called.
+pub type Here = &'static Location<'static>;
+
+/// What a thread knows of its own place in the trace.
+struct Cursor {
+    /// The chunk being filled; null when there is none.
+    chunk: Cell<*mut u8>,
+    /// How many of its events are written.
+    len: Cell<usize>,
+    /// The recording that the chunk belongs to; 0 before the first.
+    recording: Cell<u32>,
+    /// The task that runs on this thread; 0 while nobody asked.
+    task: Cell<u32>,
+    /// The task's name, told again in each recording that it writes to; 0 for none.
+    name: Cell<NameId>,
+}
+
+thread_local! {
+    // Without a destructor, so that destructors of other thread-locals can still record.
+    static CURSOR: Cursor = const {
+        Cursor {
+            chunk: Cell::new(std::ptr::null_mut()),
+            len: Cell::new(0),
+            recording: Cell::new(0),
+            task: Cell::new(0),
+            name: Cell::new(0),
+        }
+    };
+}
+
+/// Gives the number of the recording under way, or 0 when nothing is recorded.
+#[inline]
+pub fn recording() -> u32 {
+    trace::current().header().recording.load(Ordering::Relaxed)
+}
+
+/// Records that the running task did something, now. Costs about 10 ns; about 1 ns while nothing is recorded.
+#[inline(never)]
+pub fn record(kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
+    let trace = trace::current();
+    let recording = trace.header().recording.load(Ordering::Relaxed);
+    if recording != 0 {
+        write(trace, recording, clock::now(), kind, obj, seq, aux, here);
+    }
+}
+
+/// Records what another task did for the running one, at the time it did it: for a send that the receiver completed.
+#[inline(never)]
+pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
+    let trace = trace::current();
+    let recording = trace.header().recording.load(Ordering::Relaxed);
+    if recording != 0 {
+        write(trace, recording, ticks, kind, obj, seq, aux, here);
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the fields of one event, kept in registers")]
+fn write(trace: Trace, recording: u32, ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
+    CURSOR.with(|cursor| {
+        if cursor.recording.get() != recording || cursor.len.get() == EVENTS_PER_CHUNK {
+            take_chunk(trace, cursor, recording);
+        }
+        if cursor.chunk.get().is_null() {
+            // Counted, so that the picture can say how much it does not show.
+            trace.header().dropped[recording as usize & 1].fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let event = Event {
+            ticks,
+            task: cursor.task.get(),
+            obj,
+            seq,
+            aux,
+            site: here.map_or(0, |here| sites::intern(&trace, here)),
+            cpu: clock::cpu(),
+            kind: kind as u8,
+            recording: recording as u8,
+            reserved: [0; 2],
+        };
+        put(cursor, event);
+    });
+}
+
+/// Writes an event behind the last one of this thread's chunk, which has room for it, and publishes it.
+#[inline(always)]
+fn put(cursor: &Cursor, event: Event) {
+    let len = cursor.len.get();
+    // SAFETY: the chunk is one that `take_chunk` got from the trace for this thread, and `len` is below `EVENTS_PER_CHUNK`: checked by `write`, and
+    // true for `take_chunk`, which starts at 0.
+    unsafe { trace::put_event(cursor.chunk.get(), len, event) };
+    cursor.len.set(len + 1);
+}
+
+/// Gives this thread an empty chunk of `recording`, or none when that half of the trace is full.
+#[cold]
+#[inline(never)]
+fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
+    if cursor.task.get() == 0 {
+        adopt(cursor);
+    }
+    let first = cursor.recording.get() != recording;
+    if !first && cursor.chunk.get().is_null() {
+        // This half was full before; `len` stays at its end, so that each event comes by here to be counted.
+        return;
+    }
+    cursor.recording.set(recording);
+    cursor.chunk.set(std::ptr::null_mut());
+    cursor.len.set(EVENTS_PER_CHUNK);
+    let next = &trace.header().next_chunk[recording as usize & 1];
+    // Looked at first, so that dropped events by the million do not wrap the counter.
+    if next.load(Ordering::Relaxed) as usize >= CHUNKS_PER_HALF {
+        return;
+    }
+    let number = next.fetch_add(1, Ordering::Relaxed) as usize;
+    let Some(chunk) = trace.claim_chunk(recording, number) else { return };
+    cursor.chunk.set(chunk);
+    cursor.len.set(0);
+    // A recording is read on its own: a task of an earlier cell says its name again in each one.
+    if first && cursor.name.get() != 0 {
+        let event = Event {
+            ticks: clock::now(),
+            task: cursor.task.get(),
+            obj: cursor.task.get(),
+            aux: cursor.name.get(),
+            cpu: clock::cpu(),
+            kind: Kind::NameTask as u8,
+            recording: recording as u8,
+            ..Event::default()
+        };
+        put(cursor, event);
+    }
+}
+
+/// Makes a task of a thread that the prelude did not start, such as one of `std::thread`.
+fn adopt(cursor: &Cursor) {
+    cursor.task.set(new_task());
+    if let Some(name) = std::thread::current().name() {
+        cursor.name.set(intern(name));
+    }
+}
+
+/// Gives the id of the task that runs on this thread; a thread that has none becomes one.
+pub fn current_task() -> u32 {
+    CURSOR.with(|cursor| {
+        if cursor.task.get() == 0 {
+            adopt(cursor);
+        }
+        cursor.task.get()
+    })
+}
+
+/// Says which task runs on this thread from now on, and what it is called (`None`: nothing in particular).
+pub fn become_task(task: u32, name: Option<&str>) {
+    CURSOR.with(|cursor| {
+        cursor.task.set(task);
+        cursor.name.set(name.map_or(0, intern));
+    });
+}
+
+/// Gives a task id that no other task of this trace has.
+pub fn new_task() -> u32 {
+    trace::current().header().next_task.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Gives an object id that no other object of this trace has.
+pub fn new_object() -> u32 {
+    trace::current().header().next_object.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Gives the id of a name, the same for the same text; 0 when nothing is attached or the heap of names is full.
+pub fn intern(text: &str) -> NameId {
+    names::intern(&trace::current(), text, names::Use::Name)
+}
+
+/// Gives the id of a remark: as [`intern`], but leaves the last quarter of the heap to names of tasks and objects, so that a loop that makes a million
+/// different remarks costs a notebook no names.
+pub fn intern_remark(text: &str) -> NameId {
+    names::intern(&trace::current(), text, names::Use::Remark)
+}
+
+/// Measures the clock again over all the time since the process attached itself: the longer, the more exact.
+pub fn recalibrate() {
+    let trace = trace::current();
+    if trace.is_read() {
+        publish_rate(&trace.header().ticks_per_second);
+    }
+}
+
+fn publish_rate(ticks_per_second: &AtomicU64) {
+    ticks_per_second.store(clock::ticks_per_second(), Ordering::Relaxed);
+}

@@ -1,0 +1,205 @@
+//! The shared memory that a kernel handed down, mapped into this process: the one place that turns its numbers into addresses.
+//!
+//! Without the variable `THREADBOOK_TRACE_FD` there is none, and nothing is recorded.
+
+use std::os::fd::RawFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use threadbook_timeline::format::{
+    ChunkHeader, Event, FIRST_FREE_ID, Header, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId, SITES_AT, Site, TRACE_BYTES, VERSION,
+    chunk_at,
+};
+
+/// The variable that names the descriptor of the trace.
+pub const TRACE_FD: &str = "THREADBOOK_TRACE_FD";
+
+/// The trace of this process: the kernel's, or where there is none, a lone header in which recording is off.
+#[derive(Clone, Copy)]
+pub struct Trace {
+    /// Stays mapped as long as the process lives. All of it is reached through atomics.
+    base: *mut u8,
+}
+
+/// What stands in for a trace where the kernel gave none: ids come from here, and nothing else is ever written.
+static NOWHERE: Header = Header {
+    magic: AtomicU64::new(0),
+    version: AtomicU32::new(0),
+    recording: AtomicU32::new(0),
+    ticks_per_second: AtomicU64::new(0),
+    generation: AtomicU32::new(0),
+    next_chunk: [const { AtomicU32::new(0) }; 2],
+    next_task: AtomicU32::new(FIRST_FREE_ID),
+    next_object: AtomicU32::new(FIRST_FREE_ID),
+    sites: AtomicU32::new(0),
+    names: AtomicU32::new(0),
+    dropped: [const { AtomicU64::new(0) }; 2],
+};
+
+static CURRENT: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static LOOKED_FOR: OnceLock<()> = OnceLock::new();
+
+/// Gives the trace of this process, attached at the first call.
+#[inline(always)]
+pub fn current() -> Trace {
+    let base = CURRENT.load(Ordering::Acquire);
+    if base.is_null() {
+        return look_for_it();
+    }
+    Trace { base }
+}
+
+#[cold]
+#[inline(never)]
+fn look_for_it() -> Trace {
+    LOOKED_FOR.get_or_init(|| {
+        if let Some(fd) = std::env::var_os(TRACE_FD) {
+            let attached = match fd.to_str().and_then(|fd| fd.parse().ok()) {
+                Some(fd) => attach(fd),
+                None => Err(format!("{TRACE_FD} is {fd:?}, which is no descriptor")),
+            };
+            if let Err(why) = attached {
+                eprintln!("threadbook: nothing is recorded: {why}; restart the kernel, and if that does not help, install it again");
+            }
+        }
+        let nowhere = std::ptr::from_ref(&NOWHERE).cast::<u8>().cast_mut();
+        // Fails where a trace was attached, which is right.
+        let _ = CURRENT.compare_exchange(std::ptr::null_mut(), nowhere, Ordering::Release, Ordering::Relaxed);
+    });
+    Trace { base: CURRENT.load(Ordering::Acquire) }
+}
+
+/// Maps the trace behind a descriptor and records into it from now on; `Err` says what is wrong with it.
+pub fn attach(fd: RawFd) -> Result<(), String> {
+    let trace = Trace::map(fd)?;
+    let header = trace.header();
+    header.next_task.fetch_max(FIRST_FREE_ID, Ordering::Relaxed);
+    header.next_object.fetch_max(FIRST_FREE_ID, Ordering::Relaxed);
+    header.generation.fetch_add(1, Ordering::Relaxed);
+    super::publish_rate(&header.ticks_per_second);
+    CURRENT.store(trace.base, Ordering::Release);
+    Ok(())
+}
+
+impl Trace {
+    fn map(fd: RawFd) -> Result<Trace, String> {
+        // SAFETY: a `stat` is plain numbers, for which zeros are a value.
+        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `status` is a stat that the call may fill.
+        if unsafe { libc::fstat(fd, &raw mut status) } != 0 {
+            return Err(format!("descriptor {fd} of the trace: {}", std::io::Error::last_os_error()));
+        }
+        if (status.st_size as u64) < TRACE_BYTES as u64 {
+            return Err(format!("the trace has {} bytes, not {TRACE_BYTES}", status.st_size));
+        }
+        // The programs that a cell starts have no use for it, and must not keep it alive.
+        // SAFETY: sets a flag of a descriptor, which `fstat` just found open.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        // SAFETY: a new shared mapping of an open file that is long enough; no address is asked for.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), TRACE_BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(format!("the trace cannot be mapped: {}", std::io::Error::last_os_error()));
+        }
+        let trace = Trace { base: base.cast() };
+        let (magic, version) = (trace.header().magic.load(Ordering::Relaxed), trace.header().version.load(Ordering::Relaxed));
+        if (magic, version) != (MAGIC, VERSION) {
+            // SAFETY: unmaps what was mapped above, of which no reference is left.
+            unsafe { libc::munmap(base, TRACE_BYTES) };
+            return Err(match magic {
+                MAGIC => format!("the trace has format {version}, and this prelude writes format {VERSION}"),
+                _ => "the descriptor holds no trace".to_string(),
+            });
+        }
+        Ok(trace)
+    }
+
+    /// The first page.
+    #[inline(always)]
+    pub fn header(&self) -> &'static Header {
+        // SAFETY: a trace begins with a header, page-aligned, all of it atomics; the stand-in is nothing but one.
+        unsafe { &*self.base.cast::<Header>() }
+    }
+
+    /// Says whether this is a whole trace, which a kernel reads.
+    pub fn is_read(&self) -> bool {
+        !std::ptr::eq(self.header(), &NOWHERE)
+    }
+
+    /// Where the part of a whole trace begins that stands at an offset.
+    fn at(&self, offset: usize) -> *mut u8 {
+        assert!(self.is_read() && offset < TRACE_BYTES, "offset {offset} of a trace");
+        // SAFETY: a whole trace is mapped up to `TRACE_BYTES`.
+        unsafe { self.base.add(offset) }
+    }
+
+    /// The entry of site `index`, from 1.
+    pub fn site(&self, index: usize) -> &Site {
+        assert!((1..=MAX_SITES).contains(&index), "site {index} of {MAX_SITES}");
+        // SAFETY: inside the table, which is aligned for a site and all atomics.
+        unsafe { &*self.at(SITES_AT + (index - 1) * size_of::<Site>()).cast::<Site>() }
+    }
+
+    /// Gives chunk `number` to the caller alone, emptied, as part of `recording`; `None` past the end.
+    pub fn claim_chunk(&self, recording: u32, number: usize) -> Option<*mut u8> {
+        let chunk = self.at(chunk_at(recording as usize & 1, number)?);
+        // SAFETY: a chunk begins with a header, page-aligned, all of it atomics.
+        let header = unsafe { &*chunk.cast::<ChunkHeader>() };
+        // Emptied before it is labelled: a reader that sees the new recording sees no events of the old one.
+        header.len.store(0, Ordering::Relaxed);
+        header.recording.store(recording, Ordering::Release);
+        Some(chunk)
+    }
+
+    fn name_words(&self, offset: usize, words: usize) -> &[AtomicU32] {
+        assert!(offset.is_multiple_of(4) && offset + words * 4 <= NAMES_BYTES, "name at {offset}, {words} words");
+        // SAFETY: inside the heap of names, aligned, and only ever reached as these atomics.
+        unsafe { std::slice::from_raw_parts(self.at(NAMES_AT + offset).cast::<AtomicU32>(), words) }
+    }
+
+    /// Writes a name at an offset of the heap that the caller claimed, a multiple of 4.
+    pub fn put_name(&self, offset: usize, text: &str) {
+        let words = self.name_words(offset, 1 + text.len().div_ceil(4));
+        for (word, bytes) in words[1..].iter().zip(text.as_bytes().chunks(4)) {
+            word.store(four(bytes), Ordering::Relaxed);
+        }
+        words[0].store((text.len() as u32).to_le(), Ordering::Release);
+    }
+
+    /// Says whether the name with this id is `text`.
+    pub fn name_is(&self, id: NameId, text: &str) -> bool {
+        let Some(offset) = (id as usize).checked_sub(1) else { return false };
+        let count = 1 + text.len().div_ceil(4);
+        if !offset.is_multiple_of(4) || offset + count * 4 > NAMES_BYTES {
+            return false;
+        }
+        let words = self.name_words(offset, count);
+        u32::from_le(words[0].load(Ordering::Acquire)) as usize == text.len()
+            && words[1..].iter().zip(text.as_bytes().chunks(4)).all(|(word, bytes)| word.load(Ordering::Relaxed) == four(bytes))
+    }
+}
+
+/// Up to four bytes as they stand in memory, with zeros behind.
+fn four(bytes: &[u8]) -> u32 {
+    let mut word = [0; 4];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u32::from_ne_bytes(word)
+}
+
+/// Writes event number `len` of a chunk and publishes it.
+///
+/// # Safety
+/// `chunk` must come from [`Trace::claim_chunk`] for this thread, and `len` be below `EVENTS_PER_CHUNK`.
+#[inline(always)]
+pub unsafe fn put_event(chunk: *mut u8, len: usize, event: Event) {
+    // SAFETY: an `Event` is 32 bytes without padding: 8 + 4 * 4 + 2 * 2 + 1 + 1 + 2.
+    let words: [u64; 4] = unsafe { std::mem::transmute(event) };
+    // SAFETY: event `len` lies inside the chunk, by the caller's promise, and is aligned to 32 bytes. Stored as atomics, since a thread that is late by
+    // two recordings may still write to a chunk that has a new owner; the event's `recording` then tells.
+    let place = unsafe { &*chunk.add(size_of::<ChunkHeader>() + len * size_of::<Event>()).cast::<[AtomicU64; 4]>() };
+    for (place, word) in place.iter().zip(words) {
+        place.store(word, Ordering::Relaxed);
+    }
+    // SAFETY: a chunk begins with its header.
+    let header = unsafe { &*chunk.cast::<ChunkHeader>() };
+    header.len.store(len as u32 + 1, Ordering::Release);
+}

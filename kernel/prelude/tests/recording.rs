@@ -1,0 +1,528 @@
+//! What is recorded, read back by hand from a trace of this test's own.
+//!
+//! One process has one trace, so the tests take turns; each begins its own recording and reads that.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{MutexGuard as Turn, OnceLock, PoisonError};
+
+use threadbook_prelude::*;
+use threadbook_timeline::format::{
+    CHUNKS_PER_HALF, ChunkHeader, EVENTS_PER_CHUNK, Event, Header, Kind, MAGIC, NAMES_AT, ObjectKind, Reason, SITES_AT, Site, TRACE_BYTES,
+    VERSION, chunk_at,
+};
+
+/// Longest that a test waits for what another thread is about to do.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A recording under way; other tests wait until it is dropped.
+struct Recording {
+    number: u32,
+    _turn: Turn<'static, ()>,
+}
+
+/// Where the trace is mapped in this process.
+fn base() -> usize {
+    static BASE: OnceLock<usize> = OnceLock::new();
+    *BASE.get_or_init(|| {
+        // SAFETY: an anonymous file of the size of a trace, mapped whole and never unmapped.
+        let (fd, base) = unsafe {
+            let fd = libc::memfd_create(c"trace".as_ptr(), 0);
+            assert_eq!(libc::ftruncate(fd, TRACE_BYTES as libc::off_t), 0, "room for a trace");
+            let base = libc::mmap(std::ptr::null_mut(), TRACE_BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0);
+            assert_ne!(base, libc::MAP_FAILED, "a mapped trace");
+            (fd, base as usize)
+        };
+        assert_eq!(recorder::attach(fd).unwrap_err(), "the descriptor holds no trace");
+        // SAFETY: the file begins with a header, all of it atomics.
+        let header = unsafe { &*(base as *const Header) };
+        header.magic.store(MAGIC, Ordering::Relaxed);
+        header.version.store(VERSION + 1, Ordering::Relaxed);
+        let why = recorder::attach(fd).unwrap_err();
+        assert!(why.contains(&format!("format {}", VERSION + 1)), "{why}");
+        header.version.store(VERSION, Ordering::Relaxed);
+        recorder::attach(fd).expect("a trace that was just formatted");
+        base
+    })
+}
+
+fn header() -> &'static Header {
+    // SAFETY: the mapping begins with a header, all of it atomics.
+    unsafe { &*(base() as *const Header) }
+}
+
+impl Recording {
+    fn begin() -> Recording {
+        static TURNS: std::sync::Mutex<u32> = std::sync::Mutex::new(0);
+        static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        *turns += 1;
+        let half = *turns as usize & 1;
+        header().next_chunk[half].store(0, Ordering::Relaxed);
+        header().dropped[half].store(0, Ordering::Relaxed);
+        header().recording.store(*turns, Ordering::Relaxed);
+        Recording { number: *turns, _turn: turn }
+    }
+
+    /// All events so far, by task in their order, tasks in the order of their ids.
+    fn events(&self) -> Vec<Event> {
+        let half = self.number as usize & 1;
+        let chunks = (header().next_chunk[half].load(Ordering::Relaxed) as usize).min(CHUNKS_PER_HALF);
+        let mut events = Vec::new();
+        for number in 0..chunks {
+            let chunk = base() + chunk_at(half, number).expect("checked above");
+            // SAFETY: a chunk begins with its header, and `len` events behind it are whole.
+            unsafe {
+                let head = &*(chunk as *const ChunkHeader);
+                assert_eq!(head.recording.load(Ordering::Acquire), self.number);
+                let len = head.len.load(Ordering::Acquire) as usize;
+                assert!(len <= EVENTS_PER_CHUNK);
+                let first = (chunk + size_of::<ChunkHeader>()) as *const Event;
+                events.extend((0..len).map(|at| std::ptr::read_volatile(first.add(at))));
+            }
+        }
+        assert!(events.iter().all(|event| event.recording == self.number as u8));
+        events.sort_by_key(|event| event.task);
+        events
+    }
+
+    fn of(&self, kinds: &[Kind]) -> Vec<Event> {
+        self.events().into_iter().filter(|event| kinds.contains(&kind(event))).collect()
+    }
+
+    /// Waits until an event is there that another thread is about to record.
+    #[track_caller]
+    fn wait_for(&self, what: &str, is_it: impl Fn(&Event) -> bool) -> Event {
+        let start = Instant::now();
+        loop {
+            if let Some(event) = self.events().into_iter().find(&is_it) {
+                return event;
+            }
+            assert!(start.elapsed() < DEADLINE, "{what}: not there after {DEADLINE:?} among {:#?}", self.events());
+            std::thread::yield_now();
+        }
+    }
+
+    fn wait_until_blocked(&self, reason: Reason, how_many: usize) {
+        let start = Instant::now();
+        let blocked = || self.of(&[Kind::BlockBegin]).iter().filter(|event| event.aux == reason as u32).count();
+        while blocked() < how_many {
+            assert!(start.elapsed() < DEADLINE, "{} of {how_many} block for {reason:?}", blocked());
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        header().recording.store(0, Ordering::Relaxed);
+    }
+}
+
+fn kind(event: &Event) -> Kind {
+    Kind::from_number(event.kind.into()).expect("a kind of this version")
+}
+
+fn kinds(events: &[Event], task: u32) -> Vec<Kind> {
+    events.iter().filter(|event| event.task == task).map(kind).collect()
+}
+
+fn name(id: u32) -> String {
+    assert_ne!(id, 0, "a name");
+    let at = base() + NAMES_AT + id as usize - 1;
+    // SAFETY: the recorder gave the id of a whole name.
+    unsafe {
+        let len = u32::from_le(*(at as *const u32)) as usize;
+        String::from_utf8(std::slice::from_raw_parts((at + 4) as *const u8, len).to_vec()).expect("a name is text")
+    }
+}
+
+fn site(event: &Event) -> (String, u32, u32) {
+    assert_ne!(event.site, 0, "a site: {event:?}");
+    // SAFETY: the recorder gave the index of a site.
+    let site = unsafe { &*((base() + SITES_AT + (usize::from(event.site) - 1) * size_of::<Site>()) as *const Site) };
+    assert_eq!(site.ready.load(Ordering::Acquire), 1);
+    (name(site.file.load(Ordering::Relaxed)), site.line.load(Ordering::Relaxed), site.build.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_thread_is_recorded_from_spawn_to_join() {
+    let recording = Recording::begin();
+    let main = recorder::current_task();
+    let line = line!() + 1;
+    let baker = spawn_named("ada", || mark("rises"));
+    baker.join().unwrap();
+    let events = recording.events();
+    let spawned = events.iter().find(|event| kind(event) == Kind::Spawn).expect("a spawn");
+    let ada = spawned.obj;
+    assert_eq!((spawned.task, spawned.aux), (main, 1));
+    assert_eq!(site(spawned), (file!().to_string(), line, 0));
+    let named = events.iter().find(|event| kind(event) == Kind::NameTask && event.obj == ada).expect("a name");
+    assert_eq!(name(named.aux), "ada");
+    let theirs: Vec<_> = kinds(&events, ada).into_iter().filter(|kind| *kind != Kind::Wake).collect();
+    assert_eq!(theirs, [Kind::NameTask, Kind::Start, Kind::Mark, Kind::Exit]);
+    let remark = events.iter().find(|event| kind(event) == Kind::Mark).expect("a mark");
+    assert_eq!(name(remark.aux), "rises");
+    let joined = events.iter().find(|event| kind(event) == Kind::Joined).expect("a join");
+    let exit = events.iter().find(|event| kind(event) == Kind::Exit).expect("an end");
+    assert_eq!((joined.task, joined.obj), (main, ada));
+    assert!(exit.ticks <= joined.ticks, "joined before it ended");
+}
+
+#[test]
+fn each_task_keeps_its_order_and_time_runs_forward() {
+    const EACH: u32 = 1000;
+    let recording = Recording::begin();
+    let bakers: Vec<_> = (0..4).map(|_| spawn(|| (0..EACH).for_each(|seq| recorder::record(Kind::Load, 77, seq, 0, None)))).collect();
+    bakers.into_iter().for_each(|baker| baker.join().unwrap());
+    let events = recording.of(&[Kind::Load]);
+    assert_eq!(events.len(), 4 * EACH as usize, "events are lost or doubled");
+    for events in events.chunk_by(|one, next| one.task == next.task) {
+        assert!(events.iter().map(|event| event.seq).eq(0..EACH));
+        assert!(events.is_sorted_by_key(|event| event.ticks));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    assert!(cfg!(not(target_os = "linux")) || events.iter().all(|event| usize::from(event.cpu) < cores.max(1024)));
+}
+
+#[test]
+fn each_message_is_sent_before_it_is_received_under_the_same_number() {
+    for capacity in [None, Some(0), Some(1), Some(5)] {
+        let recording = Recording::begin();
+        let (tx, rx) = capacity.map_or_else(channel, bounded);
+        let (tx, rx) = (tx.named("orders"), rx);
+        scope(|s| {
+            for sender in 0..3 {
+                let tx = tx.clone();
+                s.spawn(move || (0..100).for_each(|number| tx.send(sender * 1000 + number).unwrap()));
+            }
+            drop(tx);
+            for _ in 0..2 {
+                let rx = rx.clone();
+                s.spawn(move || rx.iter().count());
+            }
+        });
+        let made = recording.wait_for("the channel", |event| kind(event) == Kind::NewObject && event.aux == ObjectKind::Channel as u32);
+        assert_eq!(made.seq, capacity.map_or(u32::MAX, |capacity| capacity as u32));
+        let named = recording.wait_for("its name", |event| kind(event) == Kind::NameObject);
+        assert_eq!((named.obj, name(named.aux).as_str()), (made.obj, "orders"));
+        let by_number = |kind| {
+            let mut events = recording.of(&[kind]);
+            events.sort_by_key(|event| event.seq);
+            assert!(events.iter().map(|event| event.seq).eq(1..=300), "{capacity:?}: each number once");
+            assert!(events.iter().all(|event| event.obj == made.obj));
+            assert!(events.iter().all(|event| event.aux as usize <= capacity.unwrap_or(300)), "{capacity:?}: more queued than fit");
+            events
+        };
+        for (sent, received) in by_number(Kind::Sent).iter().zip(by_number(Kind::Received)) {
+            assert!(sent.ticks <= received.ticks, "{capacity:?}: {sent:?} after {received:?}");
+            assert_eq!(site(sent).0, file!());
+        }
+        assert_eq!(recording.of(&[Kind::Closed]).len(), 1, "the last sender went, one receiver is still there");
+    }
+}
+
+#[test]
+fn waiting_senders_are_let_in_in_the_order_in_which_they_came() {
+    let recording = Recording::begin();
+    let (tx, rx) = bounded(1);
+    tx.send(0).unwrap();
+    let senders: Vec<_> = (1..=4)
+        .map(|number| {
+            let tx = tx.clone();
+            let sender = spawn(move || tx.send(number).unwrap());
+            recording.wait_until_blocked(Reason::Send, number);
+            sender
+        })
+        .collect();
+    let order: Vec<_> = (0..=4).map(|_| rx.recv().unwrap()).collect();
+    assert_eq!(order, [0, 1, 2, 3, 4]);
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    let queued: Vec<_> = recording.of(&[Kind::BlockBegin]).iter().filter(|event| event.aux == Reason::Send as u32).map(|event| event.seq).collect();
+    assert_eq!(queued, [1, 2, 3, 4], "their places in the line");
+    let mut sent = recording.of(&[Kind::Sent]);
+    sent.sort_by_key(|event| event.seq);
+    assert!(sent.iter().all(|event| event.aux == 1), "each finds the channel full with itself: {sent:?}");
+}
+
+#[test]
+fn waiting_receivers_are_served_in_the_order_in_which_they_came() {
+    let recording = Recording::begin();
+    let (tx, rx) = channel();
+    let receivers: Vec<_> = (1..=4)
+        .map(|number| {
+            let rx = rx.clone();
+            let receiver = spawn(move || rx.recv().unwrap());
+            recording.wait_until_blocked(Reason::Recv, number);
+            receiver
+        })
+        .collect();
+    (0..4).for_each(|number| tx.send(number).unwrap());
+    let order: Vec<_> = receivers.into_iter().map(|receiver| receiver.join().unwrap()).collect();
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_lock_goes_from_release_to_the_next_acquisition() {
+    let recording = Recording::begin();
+    let till = Mutex::new(0).named("till");
+    scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| (0..200).for_each(|_| *till.lock().unwrap() += 1));
+        }
+    });
+    let lock = recording.wait_for("the name", |event| kind(event) == Kind::NameObject && name(event.aux) == "till").obj;
+    let mut turns = recording.of(&[Kind::Acquired, Kind::Released]);
+    turns.sort_by_key(|event| (event.seq, event.kind));
+    assert_eq!(turns.len(), 2 * 800);
+    for (turn, pair) in turns.chunks(2).enumerate() {
+        let (acquired, released) = (pair[0], pair[1]);
+        assert_eq!((kind(&acquired), kind(&released), acquired.obj), (Kind::Acquired, Kind::Released, lock));
+        assert_eq!((acquired.seq, released.seq, acquired.task), (turn as u32 + 1, turn as u32 + 1, released.task));
+    }
+    for (released, acquired) in turns[1..].chunks(2).filter_map(|pair| Some((pair[0], *pair.get(1)?))) {
+        assert!(released.ticks <= acquired.ticks, "{acquired:?} before {released:?}");
+    }
+}
+
+#[test]
+fn a_wait_ends_after_the_wake_of_who_let_it_go_on() {
+    type Setting = (&'static str, Reason, fn(&Recording));
+    let settings: [Setting; 6] = [
+        ("recv", Reason::Recv, |recording| {
+            let (tx, rx) = channel();
+            let waiting = spawn(move || rx.recv().unwrap());
+            recording.wait_until_blocked(Reason::Recv, 1);
+            tx.send(()).unwrap();
+            waiting.join().unwrap();
+        }),
+        ("send", Reason::Send, |recording| {
+            let (tx, rx) = bounded(0);
+            let waiting = spawn(move || tx.send(()).unwrap());
+            recording.wait_until_blocked(Reason::Send, 1);
+            rx.recv().unwrap();
+            waiting.join().unwrap();
+        }),
+        ("disconnect", Reason::Recv, |recording| {
+            let (tx, rx) = channel::<()>();
+            let waiting = spawn(move || rx.recv().unwrap_err());
+            recording.wait_until_blocked(Reason::Recv, 1);
+            drop(tx);
+            waiting.join().unwrap();
+        }),
+        ("wait group", Reason::Wait, |recording| {
+            let ovens = WaitGroup::new();
+            ovens.add(1);
+            let theirs = ovens.clone();
+            let waiting = spawn(move || theirs.wait());
+            recording.wait_until_blocked(Reason::Wait, 1);
+            ovens.done();
+            waiting.join().unwrap();
+        }),
+        ("join", Reason::Join, |recording| {
+            let (go, may_go) = std::sync::mpsc::channel::<()>();
+            let awaited = spawn(move || may_go.recv().unwrap());
+            let waiting = std::thread::spawn(move || awaited.join().unwrap());
+            recording.wait_until_blocked(Reason::Join, 1);
+            go.send(()).unwrap();
+            waiting.join().unwrap();
+        }),
+        ("scope", Reason::Scope, |recording| {
+            let (go, may_go) = std::sync::mpsc::channel::<()>();
+            let waiting = std::thread::spawn(move || scope(|s| drop(s.spawn(move || may_go.recv().unwrap()))));
+            recording.wait_until_blocked(Reason::Scope, 1);
+            go.send(()).unwrap();
+            waiting.join().unwrap();
+        }),
+    ];
+    for (what, reason, run) in settings {
+        let recording = Recording::begin();
+        run(&recording);
+        let events = recording.events();
+        let of = |wanted: Kind| move |event: &&Event| kind(event) == wanted && event.aux == reason as u32;
+        let begun = events.iter().find(of(Kind::BlockBegin)).unwrap_or_else(|| panic!("{what}: no wait"));
+        let ended = events.iter().find(|event| event.task == begun.task && of(Kind::BlockEnd)(event)).unwrap_or_else(|| panic!("{what}: no end"));
+        let woken = events.iter().find(|event| kind(event) == Kind::Wake && event.aux == begun.task).unwrap_or_else(|| panic!("{what}: no wake"));
+        assert_eq!((begun.obj, ended.obj, woken.obj), (begun.obj, begun.obj, begun.obj), "{what}");
+        assert_ne!(woken.task, begun.task, "{what}");
+        assert!(begun.ticks <= woken.ticks && woken.ticks <= ended.ticks, "{what}: {begun:?} {woken:?} {ended:?}");
+    }
+}
+
+#[test]
+fn a_lock_that_is_waited_for_shows_the_wait() {
+    let recording = Recording::begin();
+    let till = Arc::new(Mutex::new(0));
+    let money = till.lock().unwrap();
+    let theirs = till.clone();
+    let waiting = spawn(move || *theirs.lock().unwrap() += 1);
+    recording.wait_until_blocked(Reason::Lock, 1);
+    drop(money);
+    waiting.join().unwrap();
+    let task = recording.of(&[Kind::BlockBegin]).iter().find(|event| event.aux == Reason::Lock as u32).expect("a wait").task;
+    let theirs: Vec<_> = kinds(&recording.events(), task).into_iter().filter(|kind| !matches!(kind, Kind::Wake | Kind::Exit)).collect();
+    assert_eq!(theirs, [Kind::Start, Kind::BlockBegin, Kind::BlockEnd, Kind::Acquired, Kind::Released]);
+}
+
+#[test]
+fn a_wait_group_records_its_counter() {
+    let recording = Recording::begin();
+    let ovens = WaitGroup::new();
+    ovens.add(2);
+    ovens.done();
+    drop(ovens.defer_done());
+    let values: Vec<_> = recording.of(&[Kind::WgAdd, Kind::WgDone]).iter().map(|event| (kind(event), event.aux)).collect();
+    assert_eq!(values, [(Kind::WgAdd, 2), (Kind::WgDone, 1), (Kind::WgDone, 0)]);
+}
+
+#[test]
+fn a_panic_is_recorded_with_its_words_before_the_end() {
+    let recording = Recording::begin();
+    let baker = spawn(|| std::panic::resume_unwind(Box::new(String::from("burnt"))));
+    assert!(baker.join().is_err());
+    let panic = recording.wait_for("the panic", |event| kind(event) == Kind::Panic);
+    assert_eq!(name(panic.aux), "burnt");
+    let theirs: Vec<_> = kinds(&recording.events(), panic.task).into_iter().filter(|kind| *kind != Kind::Wake).collect();
+    assert_eq!(theirs, [Kind::Start, Kind::Panic, Kind::Exit]);
+}
+
+#[test]
+fn computing_sleeping_and_regions_are_recorded() {
+    let recording = Recording::begin();
+    let main = recorder::current_task();
+    {
+        let _kneading = region("kneading");
+        work(ms(2));
+        sleep(ms(1));
+        yield_now();
+    }
+    let events: Vec<_> = recording.events().into_iter().filter(|event| event.task == main && kind(event) != Kind::OffCore).collect();
+    let names: Vec<_> = events.iter().map(kind).filter(|kind| *kind != Kind::NameTask).collect();
+    assert_eq!(names, [Kind::RegionBegin, Kind::WorkBegin, Kind::WorkEnd, Kind::BlockBegin, Kind::BlockEnd, Kind::Yield, Kind::RegionEnd]);
+    let find = |wanted| *events.iter().find(|event| kind(event) == wanted).expect("checked above");
+    assert_eq!(find(Kind::WorkBegin).seq, 2000);
+    assert_eq!((find(Kind::BlockBegin).seq, find(Kind::BlockBegin).aux), (1000, Reason::Sleep as u32));
+    assert_eq!(name(find(Kind::RegionBegin).aux), "kneading");
+    let slept = recorder::ticks_to_duration(find(Kind::BlockEnd).ticks - find(Kind::BlockBegin).ticks);
+    assert!(slept >= Duration::from_micros(999), "{slept:?}");
+    assert_eq!(header().ticks_per_second.load(Ordering::Relaxed) > 1_000_000, true);
+}
+
+#[test]
+fn work_says_when_it_lost_its_core() {
+    let recording = Recording::begin();
+    // More threads than cores: the system must take some off.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) * 2;
+    scope(|s| {
+        for _ in 0..threads {
+            s.spawn(|| work(ms(30)));
+        }
+    });
+    let gaps = recording.of(&[Kind::OffCore]);
+    assert!(!gaps.is_empty(), "{threads} threads computed 30 ms each and none lost its core");
+    assert!(gaps.iter().all(|gap| gap.seq >= 100), "{gaps:?}");
+}
+
+#[test]
+fn each_recording_tells_again_what_outlives_its_cell() {
+    let till = {
+        let _earlier = Recording::begin();
+        let till = Arc::new(Mutex::new(0).named("till"));
+        drop(till.lock().unwrap());
+        till
+    };
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+    let worker = {
+        let _between = Recording::begin();
+        let worker = spawn_named("ada", move || {
+            mark("here");
+            ready.send(()).unwrap();
+            may_go.recv().unwrap();
+            mark("still here");
+        });
+        is_ready.recv().unwrap();
+        worker
+    };
+    let recording = Recording::begin();
+    drop(till.lock().unwrap());
+    drop(till.lock().unwrap());
+    go.send(()).unwrap();
+    worker.join().unwrap();
+    let told: Vec<_> = recording.of(&[Kind::NewObject, Kind::NameObject]).iter().map(kind).collect();
+    assert_eq!(told, [Kind::NewObject, Kind::NameObject], "once");
+    let ada = recording.wait_for("the remark", |event| kind(event) == Kind::Mark).task;
+    let named = recording.wait_for("its name", |event| kind(event) == Kind::NameTask && event.obj == ada);
+    assert_eq!(name(named.aux), "ada");
+}
+
+#[test]
+fn nothing_is_written_while_recording_is_off() {
+    drop(Recording::begin());
+    let used = |half: usize| header().next_chunk[half].load(Ordering::Relaxed);
+    // Another test may begin; it is waited for by taking the turn again.
+    let recording = Recording::begin();
+    header().recording.store(0, Ordering::Relaxed);
+    let before = (used(0), used(1), header().names.load(Ordering::Relaxed));
+    spawn(|| mark("nobody hears this")).join().unwrap();
+    let after = (used(0), used(1), header().names.load(Ordering::Relaxed));
+    assert_eq!(before, after);
+    drop(recording);
+}
+
+#[test]
+fn a_full_trace_counts_what_it_drops() {
+    let recording = Recording::begin();
+    let half = recording.number as usize & 1;
+    header().next_chunk[half].store(CHUNKS_PER_HALF as u32 - 1, Ordering::Relaxed);
+    // Events of the chunk that this thread may have from before the store, its last chunk, then none.
+    let fits = 2 * EVENTS_PER_CHUNK as u32;
+    let lost = 1000;
+    spawn(move || (0..fits + lost).for_each(|seq| recorder::record(Kind::Load, 1, seq, 0, None))).join().unwrap();
+    let dropped = header().dropped[half].load(Ordering::Relaxed);
+    assert!(dropped >= u64::from(lost), "{dropped}");
+    assert!(header().next_chunk[half].load(Ordering::Relaxed) <= CHUNKS_PER_HALF as u32 + 8, "the counter runs away");
+    // Chunks that this recording never claimed are not read back.
+    header().next_chunk[half].store(0, Ordering::Relaxed);
+}
+
+#[test]
+fn the_same_name_is_stored_once_and_a_long_one_is_cut() {
+    let _recording = Recording::begin();
+    let first = recorder::intern("ada");
+    let used = header().names.load(Ordering::Relaxed);
+    assert_eq!(recorder::intern("ada"), first);
+    assert_eq!(header().names.load(Ordering::Relaxed), used);
+    assert_eq!(name(recorder::intern(&"ö".repeat(10_000))), "ö".repeat(200));
+    assert_eq!(name(recorder::intern("")), "");
+}
+
+#[test]
+fn names_and_sites_survive_many_threads_at_once() {
+    let _recording = Recording::begin();
+    let wrong = AtomicUsize::new(0);
+    scope(|s| {
+        for thread in 0..8 {
+            let wrong = &wrong;
+            s.spawn(move || {
+                for number in 0..300 {
+                    let text = format!("loaf {}", (number + thread) % 300);
+                    if name(recorder::intern(&text)) != text {
+                        wrong.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(wrong.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_thread_of_std_gets_a_lane_of_its_own() {
+    let recording = Recording::begin();
+    std::thread::Builder::new().name("foreign".into()).spawn(|| mark("here")).unwrap().join().unwrap();
+    let remark = recording.wait_for("the remark", |event| kind(event) == Kind::Mark);
+    let named = recording.wait_for("its name", |event| kind(event) == Kind::NameTask && event.obj == remark.task);
+    assert_eq!(name(named.aux), "foreign");
+    assert_ne!(remark.task, recorder::current_task());
+}

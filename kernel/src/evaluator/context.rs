@@ -1,0 +1,173 @@
+//! evcxr, and the only file that names it: what a cell comes back with, in our own types.
+//!
+//! Blocks while it compiles and while the learner's code runs; see `traps` in ARCHITECTURE.md for what evcxr does behind these calls.
+
+use super::diagnostics::{CellSpan, Diagnostic};
+use crate::cell::{Completion, MimeBundle};
+use nix::unistd::Pid;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+
+/// Whether this process was started by evcxr, as its child or as a wrapper around rustc.
+pub fn is_runtime_child() -> bool {
+    std::env::var_os("EVCXR_IS_RUNTIME").is_some()
+}
+
+/// Becomes what evcxr started this process as. Returns when evcxr did not start it. Must be reached while the process has one thread.
+pub fn runtime_hook() {
+    evcxr::runtime_hook();
+}
+
+/// Why a cell has no value.
+#[derive(Debug)]
+pub enum Failure {
+    /// It does not compile.
+    Compile(Vec<Diagnostic>),
+    /// evcxr refuses it, or a command failed: its own words.
+    Refused(String),
+    /// The learner's process is dead; evcxr has started another.
+    WorkerDied,
+    /// evcxr, or rust-analyzer inside it, panicked: the context may be half changed.
+    Crashed(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Compile(errors) => {
+                let said: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+                write!(f, "it does not compile: {}", said.join("; "))
+            }
+            Failure::Refused(message) => f.write_str(message),
+            Failure::WorkerDied => f.write_str("its process died"),
+            Failure::Crashed(message) => write!(f, "evcxr panicked: {message}"),
+        }
+    }
+}
+
+/// One evcxr with its worker.
+pub struct Context {
+    evcxr: evcxr::CommandContext,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Starts evcxr in `folder`, with `worker` as the command for the learner's process.
+    ///
+    /// Takes two to four seconds: tool runs, rust-analyzer reading std, one compilation. Changes the current folder of this process for that time, since
+    /// evcxr takes its settings from an `evcxr.toml` there: a notebook's folder must not change the kernel.
+    ///
+    /// # Errors
+    /// With evcxr's own words when it cannot start.
+    pub fn start(folder: &Path, worker: Command) -> Result<Context, String> {
+        let settings: toml::Table = [
+            ("tmpdir".to_owned(), folder.to_string_lossy().into_owned().into()),
+            // Cells are compiled for a quick answer; the prelude and all other crates for speed, by the profile above this folder.
+            ("opt_level".to_owned(), "0".into()),
+        ]
+        .into_iter()
+        .collect();
+        let settings = toml::Table::from_iter([("evcxr".to_owned(), settings.into())]);
+        std::fs::write(folder.join("evcxr.toml"), settings.to_string()).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let here = std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
+        std::env::set_current_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let started = catch_unwind(AssertUnwindSafe(|| evcxr::EvalContext::with_subprocess_command(worker)));
+        std::env::set_current_dir(&here).map_err(|error| format!("{}: {error}", here.display()))?;
+        let (context, outputs) = started.map_err(|panic| panic_text(&*panic))?.map_err(|error| error.to_string())?;
+        // Whatever the learner prints comes by the output channel. What is left here is evcxr's and the supervisor's own.
+        for (name, lines) in [("stdout", outputs.stdout), ("stderr", outputs.stderr)] {
+            std::thread::spawn(move || lines.iter().for_each(|line| tracing::info!(target: "evcxr", name, line)));
+        }
+        Ok(Context { evcxr: evcxr::CommandContext::with_eval_context(context) })
+    }
+
+    /// Runs a cell, commands included. Gives what evcxr itself has to show: the answers of its commands.
+    ///
+    /// # Errors
+    /// See [`Failure`]. A panic of the learner's is no error here.
+    pub fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
+        let result = catch_unwind(AssertUnwindSafe(|| self.evcxr.execute(code)));
+        match result {
+            Err(panic) => Err(Failure::Crashed(panic_text(&*panic))),
+            Ok(Ok(outputs)) => Ok(outputs.content_by_mime_type.into_iter().map(|(mime, content)| (mime, content.into())).collect()),
+            Ok(Err(evcxr::Error::CompilationErrors(errors))) => Err(Failure::Compile(errors.iter().map(diagnostic).collect())),
+            Ok(Err(evcxr::Error::SubprocessTerminated(_))) => Err(Failure::WorkerDied),
+            Ok(Err(evcxr::Error::TypeRedefinedVariablesLost(names))) => {
+                Err(Failure::Refused(format!("the types of these variables were redefined, so they are lost: {}", names.join(", "))))
+            }
+            Ok(Err(evcxr::Error::Message(message))) => Err(Failure::Refused(message)),
+        }
+    }
+
+    /// The file that was compiled last.
+    pub fn generated_source(&self) -> String {
+        self.evcxr.last_source().unwrap_or_default()
+    }
+
+    /// What could stand at byte `cursor`: the bytes to replace, and with what.
+    pub fn complete(&mut self, code: &str, cursor: usize) -> Option<(usize, usize, Vec<Completion>)> {
+        let completions = catch_unwind(AssertUnwindSafe(|| self.evcxr.completions(code, cursor))).ok()?.ok()?;
+        let matches = completions
+            .completions
+            .into_iter()
+            .map(|completion| Completion { text: completion.code, kind: completion.kind.to_owned(), label: completion.label })
+            .collect();
+        Some((completions.start_offset, completions.end_offset, matches))
+    }
+
+    /// What the name that ends at byte `cursor` is, as plain text and as HTML.
+    pub fn inspect(&mut self, code: &str, cursor: usize) -> Option<(String, String)> {
+        let (plain, html) = catch_unwind(AssertUnwindSafe(|| self.evcxr.hover_at(code, cursor))).ok()?.ok()?;
+        (plain != "No documentation found").then_some((plain, html))
+    }
+
+    /// The process that leads the worker's group, valid across restarts.
+    pub fn worker(&self) -> WorkerHandle {
+        WorkerHandle { supervisor: self.evcxr.process_handle() }
+    }
+}
+
+/// A handle to end whatever the learner's code is doing, from another thread.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    supervisor: Arc<Mutex<Child>>,
+}
+
+impl WorkerHandle {
+    /// The supervisor's process id, which is also that of the worker's process group. `None` while evcxr waits for the process to end: it holds the lock then.
+    pub fn group(&self) -> Option<Pid> {
+        let id = self.supervisor.try_lock().ok()?.id();
+        i32::try_from(id).ok().map(Pid::from_raw)
+    }
+}
+
+fn diagnostic(error: &evcxr::CompilationError) -> Diagnostic {
+    let spans = error.spanned_messages().iter().filter_map(|message| {
+        let span = message.span.as_ref()?;
+        Some(CellSpan {
+            start: (span.start_line, span.start_column),
+            end: (span.end_line, span.end_column),
+            label: message.label.clone(),
+            is_primary: message.is_primary,
+        })
+    });
+    Diagnostic {
+        json: error.json.clone(),
+        message: error.message(),
+        code: error.code().map(str::to_owned),
+        hint: error.evcxr_extra_hint(),
+        spans: spans.collect(),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".into())
+}

@@ -1,0 +1,328 @@
+//! What comes out of the learner's process, gathered: text in few and whole pieces, and a record of how the running cell fares.
+//!
+//! One thread reads the output channel for the life of the kernel, between cells too. Text is handed on at the latest after [`STREAM_DELAY`]; a slow
+//! notebook slows this thread, the thread the channel, the channel the supervisor, and the supervisor the learner's prints: nothing piles up.
+
+use super::channel::{CellEnd, Death, Packet, Receiver};
+use super::sources::{Sources, build_number};
+use crate::cell::{Event, JobId, MimeBundle, StreamName};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Longest that text waits for more of it. 20 ms: below what the eye notices; a burst of 20,000 prints lasting 1.6 s leaves as 80 messages.
+const STREAM_DELAY: Duration = Duration::from_millis(20);
+/// Text of this length does not wait.
+const STREAM_BYTES: usize = 16 * 1024;
+
+/// Where events go.
+pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// How the cell that runs, or the last that did, has fared so far.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The worker was told to run it.
+    pub begun: bool,
+    /// It came to its end.
+    pub end: Option<CellEnd>,
+    /// Panics on the evaluating thread, as the prelude's hook saw them.
+    pub panics: Vec<Panic>,
+    /// Values that wait for their place: shown as outputs if text follows them, as the cell's result if they are the last.
+    pub values: Vec<MimeBundle>,
+    /// The worker died.
+    pub death: Option<Death>,
+    /// The last line on standard error that was not empty.
+    pub last_error_line: String,
+}
+
+/// A panic as the prelude's hook saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panic {
+    /// The name of the task.
+    pub task: String,
+    /// Whether it is the thread that evaluates cells.
+    pub is_main: bool,
+    /// Its message.
+    pub message: String,
+    /// Which shared object it happened in, and at which line of the generated file.
+    pub build: u32,
+    /// Line in the generated file, from 1.
+    pub line: u32,
+}
+
+impl Panic {
+    fn parse(json: &str) -> Option<Panic> {
+        let mark: Value = serde_json::from_str(json).ok()?;
+        let number = |name: &str| mark[name].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        (mark["mark"] == "panic").then(|| Panic {
+            task: mark["task"].as_str().unwrap_or("a thread without a name").to_owned(),
+            is_main: mark["main"].as_bool().unwrap_or(false),
+            message: mark["message"].as_str().unwrap_or_default().to_owned(),
+            build: number("build"),
+            line: number("line"),
+        })
+    }
+}
+
+/// What the evaluator and the reading thread both touch.
+#[derive(Debug, Default)]
+pub struct Running {
+    job: Option<JobId>,
+    record: Record,
+}
+
+/// A shared handle to [`Running`].
+#[derive(Debug, Clone, Default)]
+pub struct Shared(Arc<Mutex<Running>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Output belongs to this job from now on.
+    pub fn begin(&self, job: JobId) {
+        *self.lock() = Running { job: Some(job), record: Record::default() };
+    }
+
+    /// The job is over; gives its record. Call it when a sync has come back.
+    pub fn end(&self) -> Record {
+        std::mem::take(&mut *self.lock()).record
+    }
+
+    /// Whether the worker runs the learner's code at this moment (and not the compiler).
+    pub fn is_in_worker(&self) -> bool {
+        let running = self.lock();
+        running.job.is_some() && running.record.begun && running.record.end.is_none()
+    }
+
+    /// Whether a cell's job is under way and the worker has not been told of it yet.
+    pub fn is_compiling(&self) -> bool {
+        let running = self.lock();
+        running.job.is_some() && !running.record.begun
+    }
+
+    /// Whether the worker has been told to run the cell of the current job.
+    pub fn has_begun(&self) -> bool {
+        self.lock().record.begun
+    }
+}
+
+/// The thread that reads the output channel.
+pub struct Reader {
+    /// The kernel's end of the channel.
+    pub receiver: Receiver,
+    /// What the evaluator sees of it.
+    pub shared: Shared,
+    /// Where lines of generated files are looked up, and where each new file is entered.
+    pub sources: Sources,
+    /// The file that evcxr generates.
+    pub generated: PathBuf,
+    /// Where text and values go.
+    pub events: Events,
+    /// Told when a sync has come through.
+    pub synced: Sender<u64>,
+    /// Text that waits for more.
+    pub waiting: Waiting,
+}
+
+/// Text that waits for more, and the ends of characters cut in two.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    text: Option<Text>,
+    cut: [Vec<u8>; 2],
+}
+
+#[derive(Debug)]
+struct Text {
+    job: Option<JobId>,
+    name: StreamName,
+    text: String,
+    deadline: Instant,
+}
+
+impl Reader {
+    /// Reads until the channel fails, which is when the kernel ends.
+    pub fn run(mut self) {
+        loop {
+            let patience = self.waiting.text.as_ref().map(|text| text.deadline.saturating_duration_since(Instant::now()));
+            // To a socket, a timeout of zero would mean for ever.
+            if patience == Some(Duration::ZERO) {
+                self.flush();
+                continue;
+            }
+            match self.receiver.receive(patience) {
+                Ok(Some(packet)) => self.take(packet),
+                Ok(None) => self.flush(),
+                Err(error) => {
+                    tracing::error!(%error, "the output channel failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, packet: Packet) {
+        match packet {
+            Packet::Begin(path) => {
+                let generated = std::fs::read_to_string(&self.generated).unwrap_or_default();
+                self.sources.enter(build_number(&path), &generated);
+                self.shared.lock().record.begun = true;
+            }
+            Packet::Stdout(bytes) => self.text(StreamName::Stdout, &bytes),
+            Packet::Stderr(bytes) => self.text(StreamName::Stderr, &bytes),
+            Packet::Content(mime, content) => self.value(mime, &content),
+            Packet::Mark(json) => match Panic::parse(&json) {
+                Some(panic) if panic.is_main => self.shared.lock().record.panics.push(panic),
+                Some(panic) => self.announce(&panic, ""),
+                None => tracing::warn!(json, "a mark that is none of the prelude's"),
+            },
+            Packet::End(end) => {
+                let caught = {
+                    let mut running = self.shared.lock();
+                    running.record.end = Some(end);
+                    if end.panicked { Vec::new() } else { std::mem::take(&mut running.record.panics) }
+                };
+                for panic in caught {
+                    self.announce(&panic, ", which the cell caught");
+                }
+            }
+            Packet::Died(death) => self.shared.lock().record.death = Some(death),
+            Packet::Sync(ticket) => {
+                self.end_of_text();
+                // The evaluator may be gone already, when the kernel ends.
+                let _ = self.synced.send(ticket);
+            }
+        }
+    }
+
+    fn text(&mut self, name: StreamName, bytes: &[u8]) {
+        let text = decode(&mut self.waiting.cut[name as usize], bytes, false);
+        self.push(name, &text);
+    }
+
+    fn push(&mut self, name: StreamName, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let (job, values) = {
+            let mut running = self.shared.lock();
+            if name == StreamName::Stderr
+                && let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty())
+            {
+                running.record.last_error_line = line.trim().to_owned();
+            }
+            (running.job, std::mem::take(&mut running.record.values))
+        };
+        if !values.is_empty() || self.waiting.text.as_ref().is_some_and(|waiting| (waiting.name, waiting.job) != (name, job)) {
+            self.flush();
+        }
+        for bundle in values {
+            (self.events)(Event::Display { job, bundle });
+        }
+        let deadline = Instant::now() + STREAM_DELAY;
+        let waiting = self.waiting.text.get_or_insert(Text { job, name, text: String::new(), deadline });
+        waiting.text.push_str(text);
+        if waiting.text.len() >= STREAM_BYTES {
+            self.flush();
+        }
+    }
+
+    fn value(&mut self, mime: String, content: &[u8]) {
+        self.flush();
+        let content = String::from_utf8_lossy(content).into_owned();
+        let mut running = self.shared.lock();
+        match running.record.values.last_mut() {
+            // A second form of the same value, as `evcxr_display` gives them one after the other.
+            Some(bundle) if !bundle.contains_key(&mime) => {
+                bundle.insert(mime, content.into());
+            }
+            _ => running.record.values.push(MimeBundle::from_iter([(mime, content.into())])),
+        }
+    }
+
+    fn announce(&mut self, panic: &Panic, more: &str) {
+        let place = match self.sources.place(panic.build, panic.line) {
+            Some(place) => format!(" at cell [{}] line {}: `{}`", place.cell, place.line, place.text),
+            None => String::new(),
+        };
+        self.push(StreamName::Stderr, &format!("`{}` panicked{place}{more}\n  {}\n", panic.task, panic.message.replace('\n', "\n  ")));
+    }
+
+    /// Hands on what waits, cut characters included.
+    fn end_of_text(&mut self) {
+        for name in [StreamName::Stdout, StreamName::Stderr] {
+            let text = decode(&mut self.waiting.cut[name as usize], b"", true);
+            self.push(name, &text);
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if let Some(Text { job, name, text, .. }) = self.waiting.text.take() {
+            (self.events)(Event::Stream { job, name, text });
+        }
+    }
+}
+
+/// Whole characters of `bytes`; a character that is cut at the end waits in `cut` for its rest, and bytes that are no UTF-8 become U+FFFD.
+fn decode(cut: &mut Vec<u8>, bytes: &[u8], at_end: bool) -> String {
+    cut.extend_from_slice(bytes);
+    let mut text = String::with_capacity(cut.len());
+    let mut rest = &cut[..];
+    loop {
+        match std::str::from_utf8(rest) {
+            Ok(valid) => {
+                text.push_str(valid);
+                rest = b"";
+                break;
+            }
+            Err(error) => {
+                let (valid, bad) = rest.split_at(error.valid_up_to());
+                text.push_str(&String::from_utf8_lossy(valid));
+                match error.error_len() {
+                    None if !at_end => {
+                        rest = bad;
+                        break;
+                    }
+                    len => {
+                        text.push(char::REPLACEMENT_CHARACTER);
+                        rest = &bad[len.unwrap_or(bad.len())..];
+                    }
+                }
+            }
+        }
+    }
+    *cut = rest.to_vec();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_decoded_however_it_is_cut() {
+        let bytes = "ofen: größe 炉 \u{1f35e}!".as_bytes();
+        for at in 0..=bytes.len() {
+            let mut cut = Vec::new();
+            let text = decode(&mut cut, &bytes[..at], false) + &decode(&mut cut, &bytes[at..], false);
+            assert_eq!(text.as_bytes(), bytes, "cut at {at}");
+            assert!(cut.is_empty());
+        }
+        let mut cut = Vec::new();
+        assert_eq!(decode(&mut cut, b"a\xffb\xe7", false), "a\u{fffd}b");
+        assert_eq!(decode(&mut cut, b"", true), "\u{fffd}");
+    }
+
+    #[test]
+    fn marks_that_are_no_panics_are_none() {
+        for odd in ["", "{}", "[1]", r#"{"mark":"end"}"#] {
+            assert_eq!(Panic::parse(odd), None, "{odd}");
+        }
+        let panic = Panic::parse(r#"{"mark":"panic","task":"ada","main":false,"message":"burnt","build":7,"line":12,"column":5}"#);
+        assert_eq!(panic, Some(Panic { task: "ada".into(), is_main: false, message: "burnt".into(), build: 7, line: 12 }));
+    }
+}

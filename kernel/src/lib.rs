@@ -1,0 +1,17 @@
+//! Threadbook: a Jupyter kernel for learning concurrency in Rust.
+//!
+//! The map of these modules, and who may know whom, stands in ARCHITECTURE.md.
+
+pub mod cell;
+pub mod cli;
+pub mod evaluator;
+pub mod lessons;
+pub mod parts;
+pub mod picture;
+pub mod prelude_home;
+pub mod render;
+pub mod run;
+pub mod serve;
+pub mod session;
+pub mod trace;
+pub mod wire;

@@ -1,0 +1,12 @@
+//! One binary for every part: the command line, the kernel, the supervisor and the learner's process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // evcxr starts this same program as the learner's process, and as a wrapper around rustc. Both must be reached while there is one thread.
+    if threadbook::evaluator::is_runtime_child() {
+        threadbook::evaluator::supervisor::fork_worker();
+    }
+    threadbook::evaluator::runtime_hook();
+    threadbook::cli::main(&threadbook::parts::Program)
+}

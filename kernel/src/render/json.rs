@@ -1,0 +1,91 @@
+//! The picture's facts as JSON, for tests and for lessons that check their own claims: no times, only what holds whenever it runs like this.
+
+use serde_json::{Value, json};
+use threadbook_timeline::fold::{EdgeKind, LaneEnd, State};
+use threadbook_timeline::format::{Engine, MAIN_TASK, Reason};
+
+use super::axis::Axis;
+use super::words::Words;
+
+/// How many edges are listed; the others are counted.
+const MOST_EDGES: usize = 500;
+/// Among how many lanes pairs are compared.
+const MOST_PAIRED: usize = 64;
+
+/// Lists all of it.
+pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
+    let timeline = words.timeline;
+    let lanes: Vec<Value> = timeline
+        .lanes
+        .iter()
+        .map(|lane| {
+            let waits = lane.spans.iter().filter_map(|span| match span.state {
+                State::Blocked { reason, object } => Some(json!({"reason": word(reason), "object": name(words, reason, object)})),
+                State::Sleeping => Some(json!({"reason": "sleep", "object": null})),
+                State::Running | State::Ready | State::Computing => None,
+            });
+            json!({
+                "name": lane.name,
+                "parent": lane.parent.map(|parent| words.task(parent)),
+                "engine": match lane.engine { Engine::Thread => "thread", Engine::Green => "green" },
+                "end": match lane.end { LaneEnd::Done => "done", LaneEnd::Alive => "alive", LaneEnd::Panicked(_) => "panicked" },
+                "waits": waits.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let edges: Vec<Value> = timeline
+        .edges
+        .iter()
+        .take(MOST_EDGES)
+        .map(|edge| {
+            let (kind, object) = match edge.kind {
+                EdgeKind::Spawn => ("spawn", None),
+                EdgeKind::Message => ("message", timeline.object(edge.object)),
+                EdgeKind::Lock => ("lock", timeline.object(edge.object)),
+                EdgeKind::Wait => ("wait", timeline.object(edge.object)),
+                EdgeKind::Join => ("join", None),
+            };
+            json!({"kind": kind, "from": words.task(edge.from), "to": words.task(edge.to), "object": object.map(|object| &object.name)})
+        })
+        .collect();
+    let others: Vec<_> = timeline.lanes.iter().filter(|lane| lane.task != MAIN_TASK).take(MOST_PAIRED).collect();
+    let mut concurrent = Vec::new();
+    for (index, a) in others.iter().enumerate() {
+        for b in others[index + 1..].iter().filter(|b| timeline.concurrent(a.task, b.task)) {
+            concurrent.push(json!([a.name, b.name]));
+        }
+    }
+    let mut facts = json!({
+        "version": 1,
+        "lanes": lanes,
+        "edges": edges,
+        "concurrent": concurrent,
+        "max_running": timeline.max_running,
+        "dropped": timeline.dropped,
+        "axis": if axis.counts_steps() { "steps" } else { "wall" },
+    });
+    if timeline.edges.len() > MOST_EDGES {
+        facts["edges_left_out"] = json!(timeline.edges.len() - MOST_EDGES);
+    }
+    facts
+}
+
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Send => "send",
+        Reason::Recv => "recv",
+        Reason::Lock => "lock",
+        Reason::Wait => "wait",
+        Reason::Join => "join",
+        Reason::Sleep => "sleep",
+        Reason::Scope => "scope",
+    }
+}
+
+fn name<'a>(words: &Words<'a>, reason: Reason, object: u32) -> Option<&'a str> {
+    match reason {
+        Reason::Join => words.timeline.lane(object).map(|lane| lane.name.as_str()),
+        Reason::Scope | Reason::Sleep => None,
+        Reason::Send | Reason::Recv | Reason::Lock | Reason::Wait => words.timeline.object(object).map(|object| object.name.as_str()),
+    }
+}

@@ -1,0 +1,97 @@
+//! What a client can ask: the content of a request, parsed once into a type that cannot be wrong.
+//!
+//! The types are those of `jupyter-protocol` but for `execute_request`, where clients may leave out fields that it demands, and `history_request`, whose
+//! fields have defaults in the specification.
+
+use jupyter_protocol::messaging::{CommOpen, CompleteRequest, InspectRequest, IsCompleteRequest};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// A request that we know, with what it asks.
+#[derive(Debug)]
+pub enum Request {
+    KernelInfo,
+    Execute(Execute),
+    Complete(CompleteRequest),
+    Inspect(InspectRequest),
+    IsComplete(IsCompleteRequest),
+    History(History),
+    CommInfo,
+    CommOpen(CommOpen),
+    /// `comm_msg` and `comm_close`: both concern a comm that the kernel does not have.
+    CommOther,
+    Interrupt,
+    Shutdown {
+        restart: bool,
+    },
+    Unknown,
+}
+
+/// Runs a cell.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Execute {
+    pub code: String,
+    #[serde(default)]
+    pub silent: bool,
+    #[serde(default = "yes")]
+    pub store_history: bool,
+    #[serde(default = "yes")]
+    pub stop_on_error: bool,
+}
+
+/// Asks for earlier cells.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "hist_access_type", rename_all = "lowercase")]
+pub enum History {
+    Range {
+        #[serde(default)]
+        session: i64,
+        #[serde(default)]
+        start: i64,
+        stop: Option<i64>,
+        #[serde(default)]
+        output: bool,
+    },
+    Tail {
+        n: Option<usize>,
+        #[serde(default)]
+        output: bool,
+    },
+    Search {
+        pattern: Option<String>,
+        n: Option<usize>,
+        #[serde(default)]
+        unique: bool,
+        #[serde(default)]
+        output: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Request {
+    /// Parses the content of a message; the error says what is wrong with it.
+    pub fn parse(msg_type: &str, content: Map<String, Value>) -> Result<Request, serde_json::Error> {
+        Ok(match msg_type {
+            "kernel_info_request" => Request::KernelInfo,
+            "execute_request" => Request::Execute(typed(content)?),
+            "complete_request" => Request::Complete(typed(content)?),
+            "inspect_request" => Request::Inspect(typed(content)?),
+            "is_complete_request" => Request::IsComplete(typed(content)?),
+            "history_request" => Request::History(typed(content)?),
+            "comm_info_request" => Request::CommInfo,
+            "comm_open" => Request::CommOpen(typed(content)?),
+            "comm_msg" | "comm_close" => Request::CommOther,
+            "interrupt_request" => Request::Interrupt,
+            "shutdown_request" => Request::Shutdown { restart: content.get("restart").and_then(Value::as_bool).unwrap_or(false) },
+            _ => Request::Unknown,
+        })
+    }
+}
+
+fn typed<T: DeserializeOwned>(content: Map<String, Value>) -> Result<T, serde_json::Error> {
+    serde_json::from_value(Value::Object(content))
+}

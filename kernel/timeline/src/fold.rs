@@ -1,0 +1,902 @@
+//! Events into lanes, spans, edges and objects: what happened, ready to be drawn or asked about.
+//!
+//! Total: any list of events folds, also one cut off anywhere, since a wait without an end is what a deadlock, a kill and a cell that still runs look
+//! like. Pure: no clock, no randomness. One file because the rules for the kinds of event belong side by side. Knows nothing of pixels.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::facts::Ended;
+use crate::format::{Engine, Event, Kind, MAIN_TASK, ObjectKind, Reason};
+use crate::trace::Trace;
+
+/// Nanoseconds since the first event of a recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+/// One recording, folded.
+#[derive(Debug, Clone, Default)]
+pub struct Timeline {
+    /// A lane per task: `main` first, the others in the order in which they were made or first seen.
+    pub lanes: Vec<Lane>,
+    /// What let what happen, in the order of the effects.
+    pub edges: Vec<Edge>,
+    /// What was shared, in the order of first use.
+    pub objects: Vec<Object>,
+    /// When the first event was: 0.
+    pub start: Nanos,
+    /// When the last event was.
+    pub end: Nanos,
+    /// How many events found no room and are missing.
+    pub dropped: u64,
+    /// How many tasks, `main` left out, were seen running at the same time, those on one core counted once.
+    pub max_running: usize,
+    /// By lane: the tasks that were over before it began.
+    pub(crate) before: Vec<Ended>,
+}
+
+/// What one task did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lane {
+    /// The id in the trace.
+    pub task: u32,
+    /// `main`, the name given to it, or `thread 2`: the second of this recording without a name.
+    pub name: String,
+    /// Who made it; `None` for `main` and for a task of an earlier recording.
+    pub parent: Option<u32>,
+    /// What carries it.
+    pub engine: Engine,
+    /// When it was made; 0 for a task of an earlier recording.
+    pub spawned: Nanos,
+    /// When it first ran; `None` when it did not, or in an earlier recording.
+    pub started: Option<Nanos>,
+    /// When it came to its end.
+    pub ended: Option<Nanos>,
+    /// How.
+    pub end: LaneEnd,
+    /// What it did, without overlaps, by time. Only the last one may be open.
+    pub spans: Vec<Span>,
+    /// The locks it had.
+    pub holds: Vec<Hold>,
+    /// Its remarks.
+    pub marks: Vec<Mark>,
+    /// Its regions, by their beginning.
+    pub regions: Vec<Region>,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// Its function returned.
+    Done,
+    /// It panicked with this message.
+    Panicked(String),
+    /// Not at all, as far as this recording goes.
+    Alive,
+}
+
+/// A stretch of time in which a task did one thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// Since when.
+    pub from: Nanos,
+    /// Until when; `None`: it was still so at the end.
+    pub until: Option<Nanos>,
+    /// What it did.
+    pub state: State,
+    /// Where in the source that began.
+    pub site: Option<u16>,
+    /// The core, when it was one and the same at both ends.
+    pub cpu: Option<u16>,
+    /// For a wait: who ended it.
+    pub woken_by: Option<u32>,
+    /// For a wait: when it was ended. The task goes on some time later, being ready until then.
+    pub woken_at: Option<Nanos>,
+}
+
+/// What a task does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It runs, or could at once: only a compute span knows of losing its core.
+    Running,
+    /// It could go on, and does not yet.
+    Ready,
+    /// It waits.
+    Blocked {
+        /// For what.
+        reason: Reason,
+        /// The object, for [`Reason::Join`] the task, or 0.
+        object: u32,
+    },
+    /// It waits for time to pass.
+    Sleeping,
+    /// It computes (`work`).
+    Computing,
+}
+
+/// The time between getting a lock and giving it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The lock.
+    pub object: u32,
+    /// Since when.
+    pub from: Nanos,
+    /// Until when; `None`: still at the end.
+    pub until: Option<Nanos>,
+    /// Where it was taken.
+    pub site: Option<u16>,
+}
+
+/// A remark of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// When.
+    pub at: Nanos,
+    /// What it said.
+    pub text: String,
+}
+
+/// A stretch that a task gave a name to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Since when.
+    pub from: Nanos,
+    /// Until when; `None`: still at the end.
+    pub until: Option<Nanos>,
+    /// Its name.
+    pub text: String,
+}
+
+/// Something that one task did and that let another one do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// What.
+    pub kind: EdgeKind,
+    /// Who did it.
+    pub from: u32,
+    /// When.
+    pub left: Nanos,
+    /// Who could do something by it.
+    pub to: u32,
+    /// When it did.
+    pub reached: Nanos,
+    /// By what object; for spawn and join the task that was made or ended.
+    pub object: u32,
+    /// The number of the message, or of the acquisition; else 0.
+    pub seq: u32,
+    /// Whether it ended a wait: those edges say most.
+    pub ended_wait: bool,
+}
+
+/// What an edge stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EdgeKind {
+    /// A task made another one.
+    Spawn,
+    /// A message was sent, and received.
+    Message,
+    /// A lock was given back, and taken by another task.
+    Lock,
+    /// A wait group came to zero, and a wait for that ended.
+    Wait,
+    /// A task ended, and another one had waited for that.
+    Join,
+}
+
+/// Something shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// The id in the trace.
+    pub id: u32,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// The name given to it, or one like `lock 1`.
+    pub name: String,
+    /// Whether the learner gave that name.
+    pub named: bool,
+    /// Where it was made, when that was in this recording.
+    pub made_at: Option<u16>,
+    /// What can be counted on it, at each change: messages in a channel, a wait group's counter, a lock's holder (a task, 0 for none).
+    pub counter: Vec<(Nanos, u32)>,
+}
+
+/// Names from earlier recordings, for tasks and objects that live longer than one.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    tasks: HashMap<u32, String>,
+    objects: HashMap<u32, (ObjectKind, Option<String>)>,
+}
+
+impl Known {
+    /// Takes over what a timeline has names for.
+    pub fn learn(&mut self, timeline: &Timeline) {
+        for lane in &timeline.lanes {
+            self.tasks.insert(lane.task, lane.name.clone());
+        }
+        for object in &timeline.objects {
+            self.objects.insert(object.id, (object.kind, object.named.then(|| object.name.clone())));
+        }
+    }
+}
+
+impl Timeline {
+    /// Gives the lane of a task.
+    pub fn lane(&self, task: u32) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| lane.task == task)
+    }
+
+    /// Gives an object.
+    pub fn object(&self, id: u32) -> Option<&Object> {
+        self.objects.iter().find(|object| object.id == id)
+    }
+}
+
+impl Span {
+    /// Gives the end of the span, `end` being the end of the recording.
+    pub fn until(&self, end: Nanos) -> Nanos {
+        self.until.unwrap_or(end).max(self.from)
+    }
+}
+
+/// Folds a recording that stands for itself.
+pub fn fold(trace: &Trace) -> Timeline {
+    fold_knowing(trace, &Known::default())
+}
+
+/// Folds a recording in which tasks and objects of earlier ones may play a part.
+pub fn fold_knowing(trace: &Trace, known: &Known) -> Timeline {
+    let mut fold = Fold {
+        trace,
+        known,
+        origin: trace.events.first().map_or(0, |event| event.ticks),
+        last_acts: last_acts(&trace.events),
+        ..Fold::new(trace, known)
+    };
+    for (index, event) in trace.events.iter().enumerate() {
+        fold.event(index, event);
+    }
+    fold.finish()
+}
+
+/// A task while its events are read.
+struct Task {
+    lane: Lane,
+    open: Option<Span>,
+    regions: Vec<usize>,
+    panicked: Option<String>,
+    gone: bool,
+    /// Who ended its last wait, until an edge has told that.
+    just_woken_by: Option<u32>,
+    ended: Ended,
+    started_knowing: Ended,
+}
+
+struct Fold<'a> {
+    trace: &'a Trace,
+    known: &'a Known,
+    origin: u64,
+    last_acts: HashMap<u32, usize>,
+    tasks: Vec<Task>,
+    position: HashMap<u32, usize>,
+    given_names: HashMap<u32, String>,
+    objects: Vec<Object>,
+    object_position: HashMap<u32, usize>,
+    edges: Vec<Edge>,
+    joined: HashSet<(u32, u32)>,
+    sent: HashMap<(u32, u32), (u32, Nanos, Ended)>,
+    released: HashMap<(u32, u32), (u32, Nanos)>,
+    exits: HashMap<u32, (Nanos, Ended)>,
+    groups: HashMap<u32, Ended>,
+    /// By scope: how many tasks there were when it was opened.
+    scopes: HashMap<u32, usize>,
+    /// Wakes of tasks that have no lane yet: they waited since before this recording.
+    early_wakes: HashMap<u32, (u32, Nanos)>,
+    now: Nanos,
+}
+
+impl<'a> Fold<'a> {
+    fn new(trace: &'a Trace, known: &'a Known) -> Fold<'a> {
+        Fold {
+            trace,
+            known,
+            origin: 0,
+            last_acts: HashMap::new(),
+            tasks: Vec::new(),
+            position: HashMap::new(),
+            given_names: HashMap::new(),
+            objects: Vec::new(),
+            object_position: HashMap::new(),
+            edges: Vec::new(),
+            joined: HashSet::new(),
+            sent: HashMap::new(),
+            released: HashMap::new(),
+            exits: HashMap::new(),
+            groups: HashMap::new(),
+            scopes: HashMap::new(),
+            early_wakes: HashMap::new(),
+            now: Nanos(0),
+        }
+    }
+
+    fn event(&mut self, index: usize, event: &Event) {
+        let Some(kind) = Kind::from_number(event.kind.into()) else { return };
+        // Ticks do not go back in a merged trace; one made by hand gets the same treatment.
+        self.now = self.now.max(nanos(event.ticks.saturating_sub(self.origin), self.trace.ticks_per_second));
+        let (now, site) = (self.now, (event.site > 0).then_some(event.site));
+        let cpu = (event.cpu != u16::MAX).then_some(event.cpu);
+        if event.task == 0 {
+            return;
+        }
+        let at = self.task_doing(event.task, kind, event);
+        if self.tasks[at].gone && kind != Kind::NameObject && kind != Kind::NameTask {
+            return;
+        }
+        match kind {
+            Kind::CellBegin => self.tasks[at].lane.started = Some(now),
+            Kind::Start => {
+                self.tasks[at].lane.started = Some(now);
+                self.change(at, State::Running, site, cpu);
+            }
+            Kind::Spawn => self.spawn(at, event, site),
+            Kind::CellEnd | Kind::Exit => self.exit(at, cpu),
+            Kind::Panic => {
+                let message = self.text(event.aux);
+                self.tasks[at].panicked = Some(message);
+            }
+            Kind::NameTask => {
+                let name = self.text(event.aux);
+                if let Some(&named) = self.position.get(&event.obj) {
+                    self.tasks[named].lane.name.clone_from(&name);
+                }
+                self.given_names.insert(event.obj, name);
+            }
+            Kind::NewObject => {
+                let Some(kind) = ObjectKind::from_number(event.aux) else { return };
+                if kind == ObjectKind::Scope {
+                    self.scopes.insert(event.obj, self.tasks.len());
+                }
+                let object = self.object(event.obj, kind);
+                object.made_at = site;
+                object.kind = kind;
+            }
+            Kind::NameObject => {
+                let name = self.text(event.aux);
+                if let Some(&position) = self.object_position.get(&event.obj) {
+                    self.objects[position].name = name;
+                    self.objects[position].named = true;
+                }
+            }
+            Kind::BlockBegin => {
+                let Some(reason) = Reason::from_number(event.aux) else { return };
+                if let Some(kind) = object_of(reason) {
+                    self.object(event.obj, kind);
+                }
+                self.tasks[at].just_woken_by = None;
+                self.change(at, waiting(reason, event.obj), site, cpu);
+            }
+            Kind::BlockEnd => self.go_on(at, event, site, cpu),
+            Kind::Wake => {
+                let by = event.task;
+                match self.position.get(&event.aux).copied() {
+                    Some(woken) => self.wake(woken, by),
+                    None => _ = self.early_wakes.entry(event.aux).or_insert((by, now)),
+                }
+            }
+            Kind::Sent => {
+                let known = self.published(at, index);
+                self.sent.insert((event.obj, event.seq), (event.task, now, known));
+                self.object(event.obj, ObjectKind::Channel).counter.push((now, event.aux));
+            }
+            Kind::Received => {
+                self.object(event.obj, ObjectKind::Channel).counter.push((now, event.aux));
+                if let Some((from, left, known)) = self.sent.remove(&(event.obj, event.seq)) {
+                    self.tasks[at].ended.join(&known);
+                    self.edge(EdgeKind::Message, (from, left), at, event.obj, event.seq);
+                }
+            }
+            Kind::Closed => _ = self.object(event.obj, ObjectKind::Channel),
+            Kind::Acquired => {
+                self.object(event.obj, ObjectKind::Mutex).counter.push((now, event.task));
+                self.tasks[at].lane.holds.push(Hold { object: event.obj, from: now, until: None, site });
+                if let Some((from, left)) = self.released.remove(&(event.obj, event.seq.wrapping_sub(1)))
+                    && from != event.task
+                {
+                    self.edge(EdgeKind::Lock, (from, left), at, event.obj, event.seq);
+                }
+            }
+            Kind::Released => {
+                self.object(event.obj, ObjectKind::Mutex).counter.push((now, 0));
+                self.released.insert((event.obj, event.seq), (event.task, now));
+                // From the back: a lock is mostly given back by who took it last.
+                let held = |hold: &&mut Hold| hold.object == event.obj && hold.until.is_none();
+                if let Some(hold) = self.tasks[at].lane.holds.iter_mut().rev().take(64).find(held) {
+                    hold.until = Some(now);
+                }
+            }
+            Kind::WgAdd | Kind::WgDone => {
+                self.object(event.obj, ObjectKind::WaitGroup).counter.push((now, event.aux));
+                if kind == Kind::WgDone {
+                    let known = self.published(at, index);
+                    self.groups.entry(event.obj).or_default().join(&known);
+                }
+            }
+            Kind::Joined => self.join(at, event.obj),
+            Kind::WorkBegin => self.change(at, State::Computing, site, cpu),
+            Kind::WorkEnd => self.change(at, State::Running, site, cpu),
+            Kind::OffCore => self.off_core(at, event.seq, cpu),
+            Kind::Mark => {
+                let text = self.text(event.aux);
+                self.tasks[at].lane.marks.push(Mark { at: now, text });
+            }
+            Kind::RegionBegin => {
+                let text = self.text(event.aux);
+                let task = &mut self.tasks[at];
+                task.regions.push(task.lane.regions.len());
+                task.lane.regions.push(Region { from: now, until: None, text });
+            }
+            Kind::RegionEnd => {
+                let task = &mut self.tasks[at];
+                if let Some(region) = task.regions.pop() {
+                    task.lane.regions[region].until = Some(now);
+                }
+            }
+            Kind::Yield | Kind::Load | Kind::Store => {}
+        }
+    }
+
+    /// The position of a task that does something, with a lane of its own from now on.
+    fn task_doing(&mut self, task: u32, kind: Kind, event: &Event) -> usize {
+        if let Some(&at) = self.position.get(&task) {
+            return at;
+        }
+        let at = self.new_task(task, None, Nanos(0), Engine::Thread, Ended::default());
+        match kind {
+            // It waits since an earlier recording, and goes on in this one.
+            Kind::BlockEnd => {
+                let state = Reason::from_number(event.aux).map_or(State::Ready, |reason| waiting(reason, event.obj));
+                self.tasks[at].open = Some(Span { from: Nanos(0), ..span(state, self.now, None, None) });
+                if let Some((by, when)) = self.early_wakes.remove(&task) {
+                    let now = std::mem::replace(&mut self.now, when);
+                    self.wake(at, by);
+                    self.now = now;
+                }
+            }
+            Kind::Start => self.tasks[at].lane.spawned = self.now,
+            _ => self.change(at, State::Running, None, None),
+        }
+        at
+    }
+
+    fn new_task(&mut self, task: u32, parent: Option<u32>, spawned: Nanos, engine: Engine, ended: Ended) -> usize {
+        let name = match self.given_names.get(&task).or_else(|| self.known.tasks.get(&task)) {
+            _ if task == MAIN_TASK => "main".into(),
+            Some(name) => name.clone(),
+            None => String::new(),
+        };
+        let lane = Lane {
+            task,
+            name,
+            parent,
+            engine,
+            spawned,
+            started: None,
+            ended: None,
+            end: LaneEnd::Alive,
+            spans: Vec::new(),
+            holds: Vec::new(),
+            marks: Vec::new(),
+            regions: Vec::new(),
+        };
+        self.position.insert(task, self.tasks.len());
+        self.tasks.push(Task {
+            lane,
+            open: None,
+            regions: Vec::new(),
+            panicked: None,
+            gone: false,
+            just_woken_by: None,
+            started_knowing: ended.clone(),
+            ended,
+        });
+        self.tasks.len() - 1
+    }
+
+    fn spawn(&mut self, at: usize, event: &Event, site: Option<u16>) {
+        self.tasks[at].panicked = None;
+        if event.obj == 0 || self.position.contains_key(&event.obj) {
+            return;
+        }
+        let engine = Engine::from_number(event.aux).unwrap_or(Engine::Thread);
+        let ended = self.tasks[at].ended.clone();
+        let child = self.new_task(event.obj, Some(event.task), self.now, engine, ended);
+        self.change(child, State::Ready, site, None);
+        self.edge(EdgeKind::Spawn, (event.task, self.now), child, event.obj, 0);
+    }
+
+    fn exit(&mut self, at: usize, cpu: Option<u16>) {
+        self.close(at, self.now, cpu);
+        let (now, task) = (self.now, &mut self.tasks[at]);
+        task.gone = true;
+        task.lane.ended = Some(now);
+        task.lane.end = task.panicked.take().map_or(LaneEnd::Done, LaneEnd::Panicked);
+        for region in task.regions.drain(..) {
+            task.lane.regions[region].until = Some(now);
+        }
+        let ended = task.ended.with(at);
+        self.exits.insert(task.lane.task, (now, ended));
+    }
+
+    /// What others may learn from what a task does by event `index`: also that it is over, when it did nothing more that counts.
+    fn published(&self, at: usize, index: usize) -> Ended {
+        let task = &self.tasks[at];
+        if self.last_acts.get(&task.lane.task) == Some(&index) { task.ended.with(at) } else { task.ended.clone() }
+    }
+
+    fn wake(&mut self, woken: usize, by: u32) {
+        let now = self.now;
+        let task = &mut self.tasks[woken];
+        if let Some(span) = &mut task.open
+            && matches!(span.state, State::Blocked { .. } | State::Sleeping)
+            && span.woken_by.is_none()
+        {
+            span.woken_by = Some(by);
+            span.woken_at = Some(now);
+            self.close(woken, now, None);
+            self.change(woken, State::Ready, None, None);
+            self.tasks[woken].just_woken_by = Some(by);
+        }
+    }
+
+    fn go_on(&mut self, at: usize, event: &Event, site: Option<u16>, cpu: Option<u16>) {
+        self.change(at, State::Running, site, cpu);
+        let Some(reason) = Reason::from_number(event.aux) else { return };
+        let by = self.tasks[at].just_woken_by;
+        match reason {
+            Reason::Wait => {
+                if let Some(known) = self.groups.get(&event.obj) {
+                    self.tasks[at].ended.join(known);
+                }
+                // Looked for only when there was a wake, which is then near the end.
+                if let Some(by) = by
+                    && let Some(left) = self.tasks[at].lane.spans.iter().rev().find_map(|span| span.woken_at)
+                {
+                    self.edge(EdgeKind::Wait, (by, left), at, event.obj, 0);
+                }
+            }
+            Reason::Scope => {
+                // Whoever this task made since the scope was opened, and who is over, is over for it.
+                let first = self.scopes.get(&event.obj).copied().unwrap_or(self.tasks.len());
+                let parent = Some(self.tasks[at].lane.task);
+                // As many as a scope may reasonably have: a trace that was scribbled on could ask for all tasks again and again.
+                let children = self.tasks[first..].iter().take(4096).filter(|child| child.lane.parent == parent && child.gone);
+                for child in children.map(|child| child.lane.task).collect::<Vec<_>>() {
+                    self.join(at, child);
+                }
+                if let Some(by) = by {
+                    self.join(at, by);
+                }
+            }
+            Reason::Send | Reason::Recv | Reason::Lock | Reason::Join | Reason::Sleep => {}
+        }
+    }
+
+    fn join(&mut self, at: usize, child: u32) {
+        let Some((left, known)) = self.exits.get(&child).cloned() else { return };
+        self.tasks[at].ended.join(&known);
+        if self.joined.insert((child, self.tasks[at].lane.task)) {
+            self.edge(EdgeKind::Join, (child, left), at, child, 0);
+        }
+    }
+
+    fn off_core(&mut self, at: usize, micros: u32, cpu: Option<u16>) {
+        let now = self.now;
+        let Some(open) = self.tasks[at].open.clone() else { return };
+        if matches!(open.state, State::Blocked { .. } | State::Sleeping) {
+            return;
+        }
+        let since = Nanos(now.0.saturating_sub(u64::from(micros) * 1000)).max(open.from);
+        // Which core it lost is not known: `cpu` is the one that it came back to.
+        self.close(at, since, open.cpu);
+        self.tasks[at].lane.spans.push(Span { until: Some(now), ..span(State::Ready, since, None, None) });
+        self.tasks[at].open = Some(span(open.state, now, open.site, cpu));
+    }
+
+    fn change(&mut self, at: usize, state: State, site: Option<u16>, cpu: Option<u16>) {
+        self.close(at, self.now, cpu);
+        self.tasks[at].open = Some(span(state, self.now, site, cpu));
+    }
+
+    /// Ends what the task does. Spans without length are kept only where they say something: waits.
+    fn close(&mut self, at: usize, until: Nanos, cpu: Option<u16>) {
+        let task = &mut self.tasks[at];
+        if let Some(span) = task.open.take() {
+            let waits = matches!(span.state, State::Blocked { .. } | State::Sleeping);
+            if until > span.from || waits {
+                let cpu = if cpu == span.cpu { cpu } else { None };
+                task.lane.spans.push(Span { until: Some(until), cpu, ..span });
+            }
+        }
+    }
+
+    fn edge(&mut self, kind: EdgeKind, (from, left): (u32, Nanos), to: usize, object: u32, seq: u32) {
+        let reached = self.now;
+        let task = &mut self.tasks[to];
+        let ended_wait = kind != EdgeKind::Spawn && task.just_woken_by == Some(from);
+        if ended_wait {
+            task.just_woken_by = None;
+        }
+        self.edges.push(Edge { kind, from, left, to: task.lane.task, reached, object, seq, ended_wait });
+    }
+
+    fn object(&mut self, id: u32, kind: ObjectKind) -> &mut Object {
+        let position = *self.object_position.entry(id).or_insert_with(|| {
+            let (kind, name) = self.known.objects.get(&id).cloned().unwrap_or((kind, None));
+            let named = name.is_some();
+            let name = name.unwrap_or_default();
+            self.objects.push(Object { id, kind, name, named, made_at: None, counter: Vec::new() });
+            self.objects.len() - 1
+        });
+        &mut self.objects[position]
+    }
+
+    fn text(&self, id: u32) -> String {
+        self.trace.name(id).unwrap_or_default().to_owned()
+    }
+
+    fn finish(mut self) -> Timeline {
+        let mut unnamed = [0; 2];
+        for task in &mut self.tasks {
+            task.lane.spans.extend(task.open.take());
+            if let Some(message) = task.panicked.take() {
+                task.lane.end = LaneEnd::Panicked(message);
+            }
+            if task.lane.name.is_empty() {
+                let (word, count) = match task.lane.engine {
+                    Engine::Thread => ("thread", &mut unnamed[0]),
+                    Engine::Green => ("task", &mut unnamed[1]),
+                };
+                *count += 1;
+                task.lane.name = format!("{word} {count}");
+            }
+        }
+        let mut numbers: HashMap<ObjectKind, u32> = HashMap::new();
+        for object in self.objects.iter_mut().filter(|object| !object.named) {
+            let number = numbers.entry(object.kind).or_default();
+            *number += 1;
+            object.name = format!("{} {number}", word_for(object.kind));
+        }
+        // `main` on top, also when a thread of an earlier cell did something first.
+        self.tasks.sort_by_key(|task| task.lane.task != MAIN_TASK);
+        let order: Vec<usize> = self.tasks.iter().map(|task| self.position[&task.lane.task]).collect();
+        let before = self.tasks.iter().map(|task| task.started_knowing.reordered(&order)).collect();
+        let lanes: Vec<Lane> = self.tasks.into_iter().map(|task| task.lane).collect();
+        Timeline {
+            max_running: max_running(&lanes, self.now),
+            lanes,
+            edges: self.edges,
+            objects: self.objects,
+            start: Nanos(0),
+            end: self.now,
+            dropped: self.trace.dropped,
+            before,
+        }
+    }
+}
+
+/// Gives the word for a kind of object.
+pub fn word_for(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Channel => "channel",
+        ObjectKind::Mutex => "lock",
+        ObjectKind::WaitGroup => "wait group",
+        ObjectKind::Cell => "cell",
+        ObjectKind::Scope => "scope",
+    }
+}
+
+fn object_of(reason: Reason) -> Option<ObjectKind> {
+    match reason {
+        Reason::Send | Reason::Recv => Some(ObjectKind::Channel),
+        Reason::Lock => Some(ObjectKind::Mutex),
+        Reason::Wait => Some(ObjectKind::WaitGroup),
+        Reason::Scope => Some(ObjectKind::Scope),
+        Reason::Join | Reason::Sleep => None,
+    }
+}
+
+fn waiting(reason: Reason, object: u32) -> State {
+    if reason == Reason::Sleep { State::Sleeping } else { State::Blocked { reason, object } }
+}
+
+fn span(state: State, from: Nanos, site: Option<u16>, cpu: Option<u16>) -> Span {
+    Span { from, until: None, state, site, cpu, woken_by: None, woken_at: None }
+}
+
+fn nanos(ticks: u64, ticks_per_second: u64) -> Nanos {
+    let per_second = if ticks_per_second == 0 { 1_000_000_000 } else { ticks_per_second };
+    let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(per_second);
+    Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// By task that came to its end: the last event by which it did something itself. Giving a lock back, waking, closing and ending are consequences.
+fn last_acts(events: &[Event]) -> HashMap<u32, usize> {
+    let mut last = HashMap::new();
+    let mut over = HashSet::new();
+    for (index, event) in events.iter().enumerate() {
+        match Kind::from_number(event.kind.into()) {
+            Some(Kind::Exit) => _ = over.insert(event.task),
+            Some(Kind::Wake | Kind::Released | Kind::Closed | Kind::RegionEnd | Kind::BlockEnd | Kind::NameTask) | None => {}
+            Some(_) => _ = last.insert(event.task, index),
+        }
+    }
+    last.retain(|task, _| over.contains(task));
+    last
+}
+
+fn max_running(lanes: &[Lane], end: Nanos) -> usize {
+    let mut changes: Vec<(Nanos, bool, Option<u16>)> = Vec::new();
+    for lane in lanes.iter().filter(|lane| lane.task != MAIN_TASK) {
+        for span in &lane.spans {
+            if matches!(span.state, State::Running | State::Computing) && span.until(end) > span.from {
+                // An open span has one end only: its core may have changed since.
+                let cpu = span.cpu.filter(|_| span.until.is_some());
+                changes.push((span.from, true, cpu));
+                changes.push((span.until(end), false, cpu));
+            }
+        }
+    }
+    changes.sort_unstable();
+    let (mut anywhere, mut most) = (0_usize, 0);
+    let mut by_cpu: HashMap<u16, usize> = HashMap::new();
+    for (_, begins, cpu) in changes {
+        match (cpu, begins) {
+            (None, true) => anywhere += 1,
+            (None, false) => anywhere -= 1,
+            (Some(cpu), true) => *by_cpu.entry(cpu).or_default() += 1,
+            (Some(cpu), false) => {
+                let running = by_cpu.entry(cpu).or_default();
+                *running -= 1;
+                if *running == 0 {
+                    by_cpu.remove(&cpu);
+                }
+            }
+        }
+        most = most.max(anywhere + by_cpu.len());
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{Random, trace};
+
+    fn edges(script: &str) -> Vec<String> {
+        let timeline = fold(&trace(script));
+        let name = |task| timeline.lane(task).map_or("?", |lane| lane.name.as_str());
+        let edge = |edge: &Edge| format!("{:?} {} {}{}", edge.kind, name(edge.from), name(edge.to), if edge.ended_wait { " !" } else { "" });
+        timeline.edges.iter().map(edge).collect()
+    }
+
+    #[test]
+    fn edges_say_who_let_whom_go_on() {
+        for (name, script, want) in [
+            ("spawn", "main spawn a; a exit", &["Spawn main a"][..]),
+            ("message that is waited for", "main spawn a; main recv c; a send c; main got c", &["Spawn main a", "Message a main !"]),
+            ("message that lay there", "main spawn a; a send c; main got c", &["Spawn main a", "Message a main"]),
+            ("lock", "main spawn a; main take m; a want m; main release m; a take m", &["Spawn main a", "Lock main a !"]),
+            ("own lock", "main take m; main release m; main take m", &[]),
+            ("wait group", "main spawn a; main add w; main wait w; a done w; main on", &["Spawn main a", "Wait a main !"]),
+            ("join", "main spawn a; main join a; a exit; main joined a", &["Spawn main a", "Join a main !"]),
+            ("join of one that is over", "main spawn a; a exit; main joined a", &["Spawn main a", "Join a main"]),
+            ("received from an earlier cell", "main got c", &[]),
+        ] {
+            assert_eq!(edges(script), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn spans_follow_the_waits() {
+        use State::{Blocked, Computing, Ready, Running, Sleeping};
+        let lock = Blocked { reason: Reason::Lock, object: 2 };
+        for (name, script, task, want) in [
+            ("ready between wake and going on", "main take m; b want m; main release m; b take m", 2, vec![(20, Some(30), lock), (30, Some(40), Ready), (40, None, Running)]),
+            ("made, started, done", "main spawn a; a start; main yield; a exit", 2, vec![(10, Some(20), Ready), (20, Some(40), Running)]),
+            ("never started", "main spawn a; main end", 2, vec![(10, None, Ready)]),
+            ("deadlock", "a take m; b want m", 3, vec![(20, None, lock)]),
+            ("sleep", "main sleep; main on; main end", 1, vec![(0, Some(10), Running), (10, Some(20), Sleeping), (20, Some(30), Running)]),
+            (
+                "off its core",
+                "@0 main work; @100 main offcore =40; @120 main worked; main end",
+                1,
+                vec![(0, Some(60), Computing), (60, Some(100), Ready), (100, Some(120), Computing), (120, Some(130), Running)],
+            ),
+        ] {
+            let timeline = fold(&trace(script));
+            let lane = timeline.lane(task).expect("has a lane");
+            let spans: Vec<_> = lane.spans.iter().map(|span| (span.from.0 / 1000, span.until.map(|until| until.0 / 1000), span.state)).collect();
+            assert_eq!(spans, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn lanes_are_named_and_ended() {
+        let timeline = fold(&trace("main spawn ada; main go _x; main spawn _y; main spawn _z; ada panic no flour; ada exit; _y exit; main end"));
+        let lanes: Vec<_> = timeline.lanes.iter().map(|lane| (lane.name.as_str(), lane.engine, lane.parent, lane.end.clone())).collect();
+        assert_eq!(
+            lanes,
+            [
+                ("main", Engine::Thread, None, LaneEnd::Done),
+                ("ada", Engine::Thread, Some(1), LaneEnd::Panicked("no flour".into())),
+                ("task 1", Engine::Green, Some(1), LaneEnd::Alive),
+                ("thread 1", Engine::Thread, Some(1), LaneEnd::Done),
+                ("thread 2", Engine::Thread, Some(1), LaneEnd::Alive),
+            ]
+        );
+    }
+
+    #[test]
+    fn objects_are_named_and_counted() {
+        let timeline = fold(&trace("main make lock till; main make channel _c; main make channel _d; main send _c; main send _c; main got _c; main take till"));
+        let objects: Vec<_> = timeline.objects.iter().map(|object| (object.name.as_str(), object.named, object.counter.iter().map(|change| change.1).collect::<Vec<_>>())).collect();
+        assert_eq!(objects, [("till", true, vec![1]), ("channel 1", false, vec![1, 2, 1]), ("channel 2", false, vec![])]);
+    }
+
+    #[test]
+    fn a_thread_of_an_earlier_cell_gets_a_lane_when_it_goes_on() {
+        let mut earlier = trace("main make channel orders; main spawn ada; ada recv orders; main end");
+        let mut known = Known::default();
+        known.learn(&fold(&earlier));
+        earlier.events = trace("main make channel orders; main spawn ada; ada recv orders; main end; main send orders; ada got orders").events.split_off(earlier.events.len());
+        let timeline = fold_knowing(&earlier, &known);
+        let ada = timeline.lane(2).expect("went on here");
+        assert_eq!(ada.name, "ada");
+        assert_eq!(ada.spans[0].state, State::Blocked { reason: Reason::Recv, object: 2 });
+        assert_eq!((ada.spans[0].from, ada.spans[0].woken_by), (Nanos(0), Some(MAIN_TASK)));
+        assert_eq!(timeline.objects[0].name, "orders");
+        assert_eq!(timeline.edges.len(), 1);
+    }
+
+    #[test]
+    fn running_at_once_leaves_main_out_and_counts_a_core_once() {
+        for (name, script, cpus, want) in [
+            ("main alone", "main work; main worked", [0, 1], 0),
+            ("two, cores unknown", "main spawn a; main spawn b; a work; b work; a exit; b exit", [u16::MAX; 2], 2),
+            ("two on two cores", "main spawn a; main spawn b; a work; b work; a exit; b exit", [0, 1], 2),
+            ("two on one core", "main spawn a; main spawn b; a work; b work; a exit; b exit", [0, 0], 1),
+            ("one after the other", "main spawn a; a work; a exit; main spawn b; b exit", [0, 1], 1),
+        ] {
+            let mut trace = trace(script);
+            for event in &mut trace.events {
+                event.cpu = cpus[event.task as usize % 2];
+            }
+            assert_eq!(fold(&trace).max_running, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_every_list_folds() {
+        let mut random = Random::new(3);
+        for case in 0..300 {
+            let mut trace = trace("main mark x");
+            trace.events.clear();
+            trace.ticks_per_second = case % 3;
+            for ticks in 0..60 {
+                let mut small = || random.below(5) as u32;
+                let (task, obj, seq, aux) = (small(), small(), small(), small() * 2);
+                let kind = random.below(30) as u8;
+                trace.events.push(Event { ticks, task, obj, seq, aux, kind, site: 1, cpu: (ticks % 3) as u16, ..Event::default() });
+            }
+            while trace.events.pop().is_some() {
+                let timeline = fold(&trace);
+                for lane in &timeline.lanes {
+                    for pair in lane.spans.windows(2) {
+                        assert!(pair[0].until.is_some_and(|until| until <= pair[1].from), "spans overlap: {pair:?}");
+                    }
+                }
+                for edge in &timeline.edges {
+                    assert!(edge.left <= edge.reached && timeline.lane(edge.to).is_some(), "{edge:?}");
+                }
+            }
+        }
+    }
+}

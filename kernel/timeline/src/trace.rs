@@ -1,0 +1,187 @@
+//! One recording as it was read: its events in one order, and what their names and sites mean.
+//!
+//! Clocks of two cores may differ by more than a send and its receive are apart, so the order comes from the numbers that were issued under each object's
+//! lock, and from ticks only where those say nothing. Knows nothing of lanes.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use crate::format::{Event, Kind, NameId};
+
+/// What one recording holds.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// All events: of one task in the order in which it did them, of several with every cause before its effect, else by ticks, which never go back here.
+    pub events: Vec<Event>,
+    /// The names that the events use; see [`Trace::name`].
+    pub names: HashMap<NameId, Arc<str>>,
+    /// The sites that the events use, from site 1; see [`Trace::site`].
+    pub sites: Vec<SiteInfo>,
+    /// How many ticks make one second; 0 when nothing was recorded yet.
+    pub ticks_per_second: u64,
+    /// How many events found no room.
+    pub dropped: u64,
+}
+
+/// A place in the learner's source, as the compiler saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SiteInfo {
+    /// The `n` of the `libcode_n.so` that it lies in, or 0.
+    pub build: u32,
+    /// Line in that build's source, from 1; 0 for a site that was not whole when it was read.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// The file as the compiler names it.
+    pub file: Arc<str>,
+}
+
+impl Trace {
+    /// Gives the text of a name, or `None` when the trace has no such name.
+    pub fn name(&self, id: NameId) -> Option<&str> {
+        self.names.get(&id).map(AsRef::as_ref)
+    }
+
+    /// Gives the site that an event names by `index`, or `None` for 0 and for a site that was not whole.
+    pub fn site(&self, index: u16) -> Option<&SiteInfo> {
+        let site = self.sites.get(usize::from(index).checked_sub(1)?)?;
+        (site.line > 0).then_some(site)
+    }
+}
+
+/// Merges chunks, each in the order in which one thread wrote it, into one list.
+///
+/// Three things hold in the result as far as they can all hold: a task's events keep their order, a cause stands before its effect, and ticks do not go
+/// back (an event that was seen "before" its cause is moved up to it). Events that wait for one another in a ring, which only a damaged trace has, are
+/// let out by ticks. Takes O(n log n).
+pub(crate) fn merged(chunks: Vec<Vec<Event>>) -> Vec<Event> {
+    let tasks = by_task(chunks);
+    let causes = causes(&tasks);
+    let mut taken = vec![0_usize; tasks.len()];
+    let mut done_at: HashMap<Place, u64> = HashMap::new();
+    let mut waiting_for: HashMap<Place, Vec<usize>> = HashMap::new();
+    let mut waiting: BTreeSet<(u64, usize)> = BTreeSet::new();
+    let mut ready = BinaryHeap::new();
+    let mut merged: Vec<Event> = Vec::with_capacity(tasks.iter().map(Vec::len).sum());
+    let mut now = 0;
+    let mut fresh: Vec<usize> = (0..tasks.len()).collect();
+    loop {
+        for task in fresh.drain(..) {
+            let Some(event) = tasks[task].get(taken[task]) else { continue };
+            match causes.get(&(task, taken[task])) {
+                Some(cause) if !done_at.contains_key(cause) => {
+                    waiting_for.entry(*cause).or_default().push(task);
+                    waiting.insert((event.ticks, task));
+                }
+                _ => ready.push(Reverse((event.ticks.max(now), task))),
+            }
+        }
+        let (ticks, task) = match ready.pop() {
+            Some(Reverse(next)) => next,
+            None => match waiting.pop_first() {
+                Some((ticks, task)) => (ticks.max(now), task),
+                None => return merged,
+            },
+        };
+        now = ticks;
+        let place = (task, taken[task]);
+        merged.push(Event { ticks, ..tasks[task][taken[task]] });
+        taken[task] += 1;
+        done_at.insert(place, ticks);
+        fresh.push(task);
+        for waiter in waiting_for.remove(&place).unwrap_or_default() {
+            let ticks = tasks[waiter].get(taken[waiter]).map_or(0, |event| event.ticks);
+            // One that a ring let out already is not there any more.
+            if waiting.remove(&(ticks, waiter)) {
+                fresh.push(waiter);
+            }
+        }
+    }
+}
+
+/// Which task (by position), and which of its events.
+type Place = (usize, usize);
+
+/// Sorts events into tasks. Within a chunk nothing moves; chunks that carried the same task follow each other by ticks.
+fn by_task(chunks: Vec<Vec<Event>>) -> Vec<Vec<Event>> {
+    let mut position: HashMap<u32, usize> = HashMap::new();
+    let mut tasks: Vec<Vec<Event>> = Vec::new();
+    for chunk in chunks {
+        let mut latest = 0;
+        for event in chunk {
+            // A thread that moves to a core whose clock is behind does not travel in time.
+            latest = event.ticks.max(latest);
+            let task = *position.entry(event.task).or_insert_with(|| {
+                tasks.push(Vec::new());
+                tasks.len() - 1
+            });
+            tasks[task].push(Event { ticks: latest, ..event });
+        }
+    }
+    for task in &mut tasks {
+        task.sort_by_key(|event| event.ticks);
+    }
+    tasks
+}
+
+/// For each event that another one makes possible, that other one.
+fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Place> {
+    let places = || tasks.iter().enumerate().flat_map(|(task, events)| events.iter().enumerate().map(move |(at, event)| (event, (task, at))));
+    let mut enabling: HashMap<(Kind, u32, u32), Place> = HashMap::new();
+    for (event, place) in places() {
+        let Some(kind) = Kind::from_number(event.kind.into()) else { continue };
+        let key = match kind {
+            Kind::Sent | Kind::Released => (kind, event.obj, event.seq),
+            Kind::Spawn => (kind, event.obj, 0),
+            Kind::Exit => (kind, event.task, 0),
+            _ => continue,
+        };
+        enabling.entry(key).or_insert(place);
+    }
+    let cause_of = |event: &Event| match Kind::from_number(event.kind.into())? {
+        Kind::Received => enabling.get(&(Kind::Sent, event.obj, event.seq)),
+        Kind::Acquired => enabling.get(&(Kind::Released, event.obj, event.seq.checked_sub(1)?)),
+        Kind::Start => enabling.get(&(Kind::Spawn, event.task, 0)),
+        Kind::Joined => enabling.get(&(Kind::Exit, event.obj, 0)),
+        _ => None,
+    };
+    places().filter_map(|(event, place)| Some((place, *cause_of(event)?))).filter(|(effect, cause)| effect != cause).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(ticks: u64, task: u32, kind: Kind, obj: u32, seq: u32) -> Event {
+        Event { ticks, task, obj, seq, kind: kind as u8, ..Event::default() }
+    }
+
+    #[test]
+    fn a_cause_stands_before_its_effect_whatever_the_clocks_say() {
+        use Kind::{Acquired, Exit, Joined, Mark, Received, Released, Sent, Spawn, Start};
+        let tasks = |events: &[Event]| events.iter().map(|event| (event.ticks, event.task)).collect::<Vec<_>>();
+        for (name, chunks, want) in [
+            ("by ticks", vec![vec![event(1, 1, Mark, 0, 0), event(5, 1, Mark, 0, 0)], vec![event(3, 2, Mark, 0, 0)]], vec![(1, 1), (3, 2), (5, 1)]),
+            ("message", vec![vec![event(2, 1, Received, 9, 1)], vec![event(4, 2, Sent, 9, 1)]], vec![(4, 2), (4, 1)]),
+            ("lock", vec![vec![event(2, 1, Acquired, 9, 2)], vec![event(4, 2, Released, 9, 1)]], vec![(4, 2), (4, 1)]),
+            ("spawn", vec![vec![event(2, 2, Start, 0, 0)], vec![event(4, 1, Spawn, 2, 0)]], vec![(4, 1), (4, 2)]),
+            ("join", vec![vec![event(2, 1, Joined, 2, 0), event(3, 1, Mark, 0, 0)], vec![event(4, 2, Exit, 0, 0)]], vec![(4, 2), (4, 1), (4, 1)]),
+            ("clock steps back", vec![vec![event(7, 1, Mark, 1, 0), event(4, 1, Mark, 2, 0)]], vec![(7, 1), (7, 1)]),
+            (
+                "ring",
+                vec![vec![event(1, 1, Received, 9, 1), event(2, 1, Sent, 8, 1)], vec![event(3, 2, Received, 8, 1), event(4, 2, Sent, 9, 1)]],
+                vec![(1, 1), (2, 1), (3, 2), (4, 2)],
+            ),
+            ("own effect", vec![vec![event(1, 1, Joined, 1, 0), event(2, 1, Exit, 1, 0)]], vec![(1, 1), (2, 1)]),
+        ] {
+            assert_eq!(tasks(&merged(chunks)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_task_that_moved_between_threads_keeps_its_order() {
+        let chunks = vec![vec![event(1, 3, Kind::Mark, 1, 0), event(9, 3, Kind::Mark, 3, 0)], vec![event(5, 3, Kind::Mark, 2, 0)]];
+        assert_eq!(merged(chunks).iter().map(|event| event.obj).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}
