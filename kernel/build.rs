@@ -18,7 +18,14 @@ const ROOT_CRATE: &str = "threadbook-prelude";
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    for watched in ["Cargo.lock", "kernel/prelude/src", "kernel/prelude/Cargo.toml", "kernel/timeline/src", "kernel/timeline/Cargo.toml", "notebooks"] {
+    for watched in [
+        "Cargo.lock",
+        "kernel/prelude/src",
+        "kernel/prelude/Cargo.toml",
+        "kernel/timeline/src",
+        "kernel/timeline/Cargo.toml",
+        "notebooks",
+    ] {
         println!("cargo:rerun-if-changed={}", here.join(watched).display());
     }
 
@@ -38,12 +45,27 @@ fn main() {
         };
         writeln!(prelude, "({name:?}, include_bytes!({path:?})),").expect("a string grows");
     }
-    writeln!(prelude, "];\npub const PRELUDE_HASH: &str = \"{:016x}\";", hasher.finish()).expect("a string grows");
+    writeln!(
+        prelude,
+        "];\npub const PRELUDE_HASH: &str = \"{:016x}\";",
+        hasher.finish()
+    )
+    .expect("a string grows");
     fs::write(out.join("prelude_pack.rs"), prelude).expect("OUT_DIR is writable");
 
     let mut notebooks = String::from("pub const NOTEBOOKS: &[(&str, &[u8])] = &[\n");
-    for path in files_below(&here.join("notebooks")).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "ipynb")) {
-        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    for path in files_below(&here.join("notebooks"))
+        .into_iter()
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "ipynb")
+        })
+    {
+        let name = path
+            .file_name()
+            .expect("a file has a name")
+            .to_string_lossy()
+            .into_owned();
         writeln!(notebooks, "({name:?}, include_bytes!({path:?})),").expect("a string grows");
     }
     notebooks.push_str("];\n");
@@ -53,8 +75,15 @@ fn main() {
 /// The version of the compiler, such as `1.95.0`: what `kernel_info` tells of the language without asking a tool at every start.
 fn rust_version() -> String {
     let rustc = env::var_os("RUSTC").expect("cargo sets it");
-    let output = Command::new(rustc).arg("-V").output().expect("it compiled this");
-    String::from_utf8_lossy(&output.stdout).split_whitespace().nth(1).unwrap_or_default().to_owned()
+    let output = Command::new(rustc)
+        .arg("-V")
+        .output()
+        .expect("it compiled this");
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 enum Content {
@@ -74,9 +103,19 @@ impl Hash for Content {
 /// The files of the prelude and of every crate that it needs on this target, by their path in the pack.
 fn pack(here: &Path) -> BTreeMap<String, Content> {
     let metadata = metadata(here);
-    let packages: BTreeMap<&str, &Value> = list(&metadata["packages"]).iter().map(|package| (text(&package["id"]), package)).collect();
-    let nodes: BTreeMap<&str, &Value> = list(&metadata["resolve"]["nodes"]).iter().map(|node| (text(&node["id"]), node)).collect();
-    let root = packages.iter().find(|(_, package)| package["name"] == ROOT_CRATE).map(|(id, _)| *id).expect("the prelude is a member");
+    let packages: BTreeMap<&str, &Value> = list(&metadata["packages"])
+        .iter()
+        .map(|package| (text(&package["id"]), package))
+        .collect();
+    let nodes: BTreeMap<&str, &Value> = list(&metadata["resolve"]["nodes"])
+        .iter()
+        .map(|node| (text(&node["id"]), node))
+        .collect();
+    let root = packages
+        .iter()
+        .find(|(_, package)| package["name"] == ROOT_CRATE)
+        .map(|(id, _)| *id)
+        .expect("the prelude is a member");
 
     let mut files = BTreeMap::new();
     let mut wanted = vec![root];
@@ -89,7 +128,11 @@ fn pack(here: &Path) -> BTreeMap<String, Content> {
         // Only what it is built with: not its tests, and nothing for building it (a build script with dependencies of its own would need them packed too).
         let dependencies: Vec<&str> = list(&nodes[id]["deps"])
             .iter()
-            .filter(|dependency| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()))
+            .filter(|dependency| {
+                list(&dependency["dep_kinds"])
+                    .iter()
+                    .any(|kind| kind["kind"].is_null())
+            })
             .map(|dependency| text(&dependency["pkg"]))
             .collect();
         let dependencies: Vec<&Value> = dependencies
@@ -98,10 +141,22 @@ fn pack(here: &Path) -> BTreeMap<String, Content> {
             .map(|dependency| packages[dependency])
             .collect();
         let name = text(&package["name"]);
-        let folder = Path::new(text(&package["manifest_path"])).parent().expect("a manifest lies in a folder");
-        files.insert(format!("{name}/Cargo.toml"), Content::Text(manifest(package, &dependencies, folder)));
-        for path in files_below(&folder.join("src")).into_iter().chain(build_script(package)) {
-            let inside = path.strip_prefix(folder).expect("it lies below").to_string_lossy().replace('\\', "/");
+        let folder = Path::new(text(&package["manifest_path"]))
+            .parent()
+            .expect("a manifest lies in a folder");
+        files.insert(
+            format!("{name}/Cargo.toml"),
+            Content::Text(manifest(package, &dependencies, folder)),
+        );
+        for path in files_below(&folder.join("src"))
+            .into_iter()
+            .chain(build_script(package))
+        {
+            let inside = path
+                .strip_prefix(folder)
+                .expect("it lies below")
+                .to_string_lossy()
+                .replace('\\', "/");
             files.insert(format!("{name}/{inside}"), Content::File(path));
         }
     }
@@ -116,7 +171,11 @@ fn manifest(package: &Value, dependencies: &[&Value], folder: &Path) -> String {
         edition = text(&package["edition"]),
     );
     if let Some(script) = build_script(package) {
-        let script = script.strip_prefix(folder).expect("it lies below").to_string_lossy().into_owned();
+        let script = script
+            .strip_prefix(folder)
+            .expect("it lies below")
+            .to_string_lossy()
+            .into_owned();
         writeln!(manifest, "build = {script:?}").expect("a string grows");
     }
     if name == ROOT_CRATE {
@@ -124,16 +183,26 @@ fn manifest(package: &Value, dependencies: &[&Value], folder: &Path) -> String {
     }
     // A feature that switches an optional crate on would name a crate that is not packed.
     manifest.push_str("\n[features]\n");
-    let features = package["features"].as_object().expect("cargo metadata lists features");
+    let features = package["features"]
+        .as_object()
+        .expect("cargo metadata lists features");
     for (feature, enables) in features {
-        let enables: Vec<&str> =
-            list(enables).iter().map(text).filter(|enabled| !enabled.contains(':') && !enabled.contains('/') && features.contains_key(*enabled)).collect();
+        let enables: Vec<&str> = list(enables)
+            .iter()
+            .map(text)
+            .filter(|enabled| {
+                !enabled.contains(':') && !enabled.contains('/') && features.contains_key(*enabled)
+            })
+            .collect();
         writeln!(manifest, "{feature} = {enables:?}").expect("a string grows");
     }
     manifest.push_str("\n[dependencies]\n");
     for dependency in dependencies {
         let name = text(&dependency["name"]);
-        let declared = list(&package["dependencies"]).iter().find(|declared| declared["name"] == name).expect("resolved, so declared");
+        let declared = list(&package["dependencies"])
+            .iter()
+            .find(|declared| declared["name"] == name)
+            .expect("resolved, so declared");
         let features: Vec<&str> = list(&declared["features"]).iter().map(text).collect();
         let default_features = declared["uses_default_features"].as_bool().unwrap_or(true);
         writeln!(manifest, "{name} = {{ path = \"../{name}\", default-features = {default_features}, features = {features:?} }}").expect("a string grows");
@@ -146,24 +215,40 @@ fn manifest(package: &Value, dependencies: &[&Value], folder: &Path) -> String {
 fn build_script(package: &Value) -> Option<PathBuf> {
     list(&package["targets"])
         .iter()
-        .find(|target| list(&target["kind"]).iter().any(|kind| kind == "custom-build"))
+        .find(|target| {
+            list(&target["kind"])
+                .iter()
+                .any(|kind| kind == "custom-build")
+        })
         .map(|target| PathBuf::from(text(&target["src_path"])))
 }
 
 fn metadata(here: &Path) -> Value {
     let output = Command::new(env::var_os("CARGO").expect("cargo sets it"))
         .current_dir(here)
-        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--offline",
+            "--filter-platform",
+        ])
         .arg(env::var("TARGET").expect("cargo sets it"))
         .output()
         .expect("cargo runs, since it runs this");
-    assert!(output.status.success(), "`cargo metadata` failed, so the prelude's sources cannot be packed:\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "`cargo metadata` failed, so the prelude's sources cannot be packed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let Ok(entries) = fs::read_dir(folder) else { return files };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return files;
+    };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
         if path.is_dir() {
             files.extend(files_below(&path));

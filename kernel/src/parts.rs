@@ -40,7 +40,10 @@ impl Parts for Program {
 
     fn kernel_main(&self, connection_file: &Path) -> anyhow::Result<()> {
         log_to(&self.log_file());
-        let versions = Versions { kernel: env!("CARGO_PKG_VERSION").to_owned(), rust: env!("THREADBOOK_RUST_VERSION").to_owned() };
+        let versions = Versions {
+            kernel: env!("CARGO_PKG_VERSION").to_owned(),
+            rust: env!("THREADBOOK_RUST_VERSION").to_owned(),
+        };
         serve::serve(connection_file, versions, Cells::start).map_err(|error| match error {
             ServeError::Connection(error) => WrongUse(error.to_string()).into(),
             error => error.into(),
@@ -57,24 +60,37 @@ impl Parts for Program {
             anyhow::ensure!(good, "a cell failed, as said above");
             Ok(())
         };
-        Ok(are_none(&lessons::build(&folders.lessons, &folders.notebooks, &execute)?))
+        Ok(are_none(&lessons::build(
+            &folders.lessons,
+            &folders.notebooks,
+            &execute,
+        )?))
     }
 
     fn lessons_check(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
-        Ok(are_none(&lessons::check(&folders.lessons, &folders.notebooks)))
+        Ok(are_none(&lessons::check(
+            &folders.lessons,
+            &folders.notebooks,
+        )))
     }
 
     fn lessons_list(&self, folders: &LessonFolders) -> anyhow::Result<()> {
         match lessons::list(&folders.lessons) {
             Ok(lessons) => {
                 for lesson in lessons {
-                    println!("{:<20} {:>3} min  {}", lesson.name, lesson.minutes, lesson.title);
+                    println!(
+                        "{:<20} {:>3} min  {}",
+                        lesson.name, lesson.minutes, lesson.title
+                    );
                 }
                 Ok(())
             }
             Err(mistakes) => {
                 are_none(&mistakes);
-                anyhow::bail!("the lessons in {} cannot be read", folders.lessons.display())
+                anyhow::bail!(
+                    "the lessons in {} cannot be read",
+                    folders.lessons.display()
+                )
             }
         }
     }
@@ -84,7 +100,9 @@ impl Parts for Program {
     }
 
     fn cache_dir(&self) -> PathBuf {
-        dirs::cache_dir().unwrap_or_else(std::env::temp_dir).join("threadbook")
+        dirs::cache_dir()
+            .unwrap_or_else(std::env::temp_dir)
+            .join("threadbook")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -110,7 +128,9 @@ impl Cells {
         match evaluator::Evaluator::start(Arc::new(move |event| sink.send(event))) {
             Ok(evaluator) => Cells(Some(evaluator), events),
             Err(error) => {
-                events.send(crate::cell::Event::Broken { message: format!("the evaluator could not start: {error}") });
+                events.send(crate::cell::Event::Broken {
+                    message: format!("the evaluator could not start: {error}"),
+                });
                 Cells(None, events)
             }
         }
@@ -121,7 +141,9 @@ impl serve::Evaluator for Cells {
     fn submit(&self, job: Job) {
         match &self.0 {
             Some(evaluator) => evaluator.submit(job),
-            None => self.1.send(crate::cell::Event::Broken { message: "the evaluator could not start: restart the kernel".into() }),
+            None => self.1.send(crate::cell::Event::Broken {
+                message: "the evaluator could not start: restart the kernel".into(),
+            }),
         }
     }
 
@@ -143,11 +165,20 @@ fn log_to(path: &Path) {
             return;
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("THREADBOOK_LOG").unwrap_or_else(|_| "threadbook=info,evcxr=info".into());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Arc::new(file)).finish();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("THREADBOOK_LOG")
+        .unwrap_or_else(|_| "threadbook=info,evcxr=info".into());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(Arc::new(file))
+        .finish();
     // Set once in this process, so it cannot have been set before.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "a kernel starts");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        "a kernel starts"
+    );
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {
@@ -156,6 +187,12 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     let is_long = fs::metadata(path).is_ok_and(|metadata| metadata.len() > LONGEST_LOG);
     let mut options = File::options();
     options.create(true).mode(0o600);
-    let opened = if is_long { options.write(true).truncate(true).open(path) } else { options.append(true).open(path) };
-    opened.map_err(|error: io::Error| anyhow::Error::from(error).context(format!("cannot write {}", path.display())))
+    let opened = if is_long {
+        options.write(true).truncate(true).open(path)
+    } else {
+        options.append(true).open(path)
+    };
+    opened.map_err(|error: io::Error| {
+        anyhow::Error::from(error).context(format!("cannot write {}", path.display()))
+    })
 }

@@ -3,23 +3,123 @@
 use crate::cell::{JobId, MimeBundle};
 use crate::evaluator::CellLine;
 use crate::render::{self, Place};
-use threadbook_timeline::fold::fold;
+use std::collections::HashMap;
+use threadbook_timeline::fold::{Known, Timeline, fold_knowing};
 use threadbook_timeline::trace::Trace;
 
 /// The MIME type of the picture as data: lanes, edges, what ran beside what.
 pub const TIMELINE_MIME: &str = "application/vnd.threadbook.timeline+json";
 
-/// Draws a trace, or gives `None` when there is nothing to see in it.
-pub fn of(trace: &Trace, line_of_site: &dyn Fn(u16) -> Option<CellLine>, job: JobId) -> Option<MimeBundle> {
-    let timeline = fold(trace);
-    if !timeline.worth_drawing() {
+/// The pictures of one notebook: a thread or a lock that lives on keeps its name.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    known: Known,
+}
+
+impl Pictures {
+    /// Draws a trace, or gives `None` when there is nothing to see in it.
+    pub fn draw(
+        &mut self,
+        trace: &Trace,
+        line_of_site: &dyn Fn(u16) -> Option<CellLine>,
+        job: JobId,
+    ) -> Option<MimeBundle> {
+        let mut timeline = fold_knowing(trace, &self.known);
+        name_by_let(&mut timeline, line_of_site);
+        self.known.learn(&timeline);
+        if !timeline.worth_drawing() {
+            return None;
+        }
+        let place_of = |site| {
+            line_of_site(site).map(|CellLine { cell, line, text }| Place { cell, line, text })
+        };
+        let picture = render::draw(&timeline, &place_of, &format!("threadbook-{job}"));
+        Some(MimeBundle::from_iter([
+            ("text/html".to_owned(), picture.html.into()),
+            ("text/plain".to_owned(), picture.text.into()),
+            (TIMELINE_MIME.to_owned(), picture.json),
+        ]))
+    }
+}
+
+/// Gives objects without a name that of the variable they were made for: `let shelf = Arc::new(Mutex::new(0))` makes the lock `shelf`.
+fn name_by_let(timeline: &mut Timeline, line_of_site: &dyn Fn(u16) -> Option<CellLine>) {
+    let mut times: HashMap<String, u32> = HashMap::new();
+    for object in timeline.objects.iter_mut().filter(|object| !object.named) {
+        let Some(name) = object
+            .made_at
+            .and_then(line_of_site)
+            .and_then(|line| variable_of(&line.text))
+        else {
+            continue;
+        };
+        let time = times.entry(name.clone()).or_default();
+        *time += 1;
+        // A line in a loop makes many.
+        object.name = if *time == 1 {
+            name
+        } else {
+            format!("{name} {time}")
+        };
+        object.named = true;
+    }
+}
+
+/// The variable that a line makes one of the prelude's objects for. Only where the line says so plainly: a wrong name is worse than a number.
+fn variable_of(line: &str) -> Option<String> {
+    const MAKERS: [&str; 6] = [
+        "Arc::new(",
+        "Mutex::",
+        "WaitGroup::",
+        "channel(",
+        "channel::<",
+        "bounded",
+    ];
+    let (pattern, made) = line.strip_prefix("let ")?.split_once('=')?;
+    if !MAKERS
+        .iter()
+        .any(|maker| made.trim_start().starts_with(maker))
+    {
         return None;
     }
-    let place_of = |site| line_of_site(site).map(|CellLine { cell, line, text }| Place { cell, line, text });
-    let picture = render::draw(&timeline, &place_of, &format!("threadbook-{job}"));
-    Some(MimeBundle::from_iter([
-        ("text/html".to_owned(), picture.html.into()),
-        ("text/plain".to_owned(), picture.text.into()),
-        (TIMELINE_MIME.to_owned(), picture.json),
-    ]))
+    let pattern = pattern.split(':').next()?.trim();
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let bare = |name: &str| name.trim().trim_start_matches("mut ").trim().to_owned();
+    match pattern
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
+        None => Some(bare(pattern)).filter(|name| is_name(name)),
+        Some(pair) => {
+            let (tx, rx) = pair.split_once(',')?;
+            Some([bare(tx), bare(rx)])
+                .filter(|ends| ends.iter().all(|end| is_name(end)))
+                .map(|ends| ends.join("/"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_by_the_variable_that_they_were_made_for() {
+        for (line, want) in [
+            ("let shelf = Arc::new(Mutex::new(0));", Some("shelf")),
+            ("let mut till: Mutex<u32> = Mutex::new(0);", Some("till")),
+            ("let (tx, rx) = channel::<u32>();", Some("tx/rx")),
+            ("let (mut orders, done) = bounded(0);", Some("orders/done")),
+            ("let ovens = WaitGroup::new();", Some("ovens")),
+            ("let total = add(Mutex::new(0));", None),
+            ("Mutex::new(0);", None),
+            ("let _ = 1;", None),
+            ("let Pair { a, b } = Mutex::pair();", None),
+            ("let (a, (b, c)) = channel();", None),
+            ("let", None),
+        ] {
+            assert_eq!(variable_of(line).as_deref(), want, "{line}");
+        }
+    }
 }

@@ -29,7 +29,9 @@ pub enum HomeError {
     #[error("there is no folder for caches: set XDG_CACHE_HOME, or HOME")]
     NoCacheFolder,
     /// evcxr would refuse to work below it.
-    #[error("the cache folder {cache} lies below {manifest}, and cargo would take a cell for a member of that workspace: set XDG_CACHE_HOME to a folder elsewhere")]
+    #[error(
+        "the cache folder {cache} lies below {manifest}, and cargo would take a cell for a member of that workspace: set XDG_CACHE_HOME to a folder elsewhere"
+    )]
     BelowManifest {
         /// The folder for caches.
         cache: PathBuf,
@@ -37,7 +39,9 @@ pub enum HomeError {
         manifest: PathBuf,
     },
     /// No compiler.
-    #[error("`rustc -vV` did not run ({why}): install Rust from https://rustup.rs, and see that rustc is on PATH")]
+    #[error(
+        "`rustc -vV` did not run ({why}): install Rust from https://rustup.rs, and see that rustc is on PATH"
+    )]
     NoCompiler {
         /// What went wrong.
         why: String,
@@ -53,7 +57,10 @@ pub enum HomeError {
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
-    move |source| HomeError::File { path: path.to_owned(), source }
+    move |source| HomeError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The folder of one prelude and one compiler.
@@ -69,16 +76,32 @@ impl PreludeHome {
     /// When there is no compiler, no folder for caches, or when that lies below a `Cargo.toml`.
     pub fn locate() -> Result<PreludeHome, HomeError> {
         let cache = dirs::cache_dir().ok_or(HomeError::NoCacheFolder)?;
-        if let Some(manifest) = cache.ancestors().map(|folder| folder.join("Cargo.toml")).find(|manifest| manifest.exists()) {
+        if let Some(manifest) = cache
+            .ancestors()
+            .map(|folder| folder.join("Cargo.toml"))
+            .find(|manifest| manifest.exists())
+        {
             return Err(HomeError::BelowManifest { cache, manifest });
         }
-        let output = Command::new("rustc").arg("-vV").output().map_err(|error| HomeError::NoCompiler { why: error.to_string() })?;
+        let output =
+            Command::new("rustc")
+                .arg("-vV")
+                .output()
+                .map_err(|error| HomeError::NoCompiler {
+                    why: error.to_string(),
+                })?;
         if !output.status.success() {
-            return Err(HomeError::NoCompiler { why: String::from_utf8_lossy(&output.stderr).trim().to_owned() });
+            return Err(HomeError::NoCompiler {
+                why: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            });
         }
         let mut hasher = DefaultHasher::new();
         (pack::PRELUDE_HASH, &output.stdout).hash(&mut hasher);
-        Ok(PreludeHome { root: cache.join("threadbook").join(format!("{:016x}", hasher.finish())) })
+        Ok(PreludeHome {
+            root: cache
+                .join("threadbook")
+                .join(format!("{:016x}", hasher.finish())),
+        })
     }
 
     /// The folder itself.
@@ -100,7 +123,10 @@ impl PreludeHome {
     ///
     /// # Errors
     /// When a file cannot be written, or with `warm`'s own error; then nothing half-done is left that a later call would take for whole.
-    pub fn prepare<E: From<HomeError>>(&self, warm: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    pub fn prepare<E: From<HomeError>>(
+        &self,
+        warm: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
         fs::create_dir_all(&self.root).map_err(at(&self.root))?;
         let lock = self.root.join(".lock");
         let lock_file = File::create(&lock).map_err(at(&lock))?;
@@ -137,7 +163,11 @@ impl PreludeHome {
     /// When a file cannot be copied.
     pub fn work_folder(&self) -> Result<WorkFolder, HomeError> {
         self.sweep();
-        let name = format!("work-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple());
+        let name = format!(
+            "work-{}-{}",
+            std::process::id(),
+            uuid::Uuid::new_v4().simple()
+        );
         let folder = WorkFolder::new(self.root.join(name))?;
         let target = self.root.join("prepared/target");
         copy(&target, &folder.path.join("target"))?;
@@ -146,9 +176,13 @@ impl PreludeHome {
 
     /// Removes the folders of kernels that are no longer there: their lock is free.
     fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return;
+        };
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            let is_work = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("work-"));
+            let is_work = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("work-"));
             if is_work && File::open(path.join(".lock")).is_ok_and(|lock| lock.try_lock().is_ok()) {
                 tracing::info!(folder = %path.display(), "removes the folder of a kernel that is gone");
                 let _ = fs::remove_dir_all(&path);
@@ -171,7 +205,10 @@ impl WorkFolder {
         let lock = path.join(".lock");
         let lock_file = File::create(&lock).map_err(at(&lock))?;
         lock_file.lock().map_err(at(&lock))?;
-        Ok(WorkFolder { path, _lock: lock_file })
+        Ok(WorkFolder {
+            path,
+            _lock: lock_file,
+        })
     }
 
     /// The folder.
@@ -190,7 +227,11 @@ impl Drop for WorkFolder {
 
 fn make_private(folder: &Path) -> Result<(), HomeError> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(at(folder))
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), HomeError> {
@@ -230,8 +271,14 @@ fn copy(from: &Path, to: &Path) -> Result<(), HomeError> {
             copy(&source, &target)?;
         } else {
             fs::copy(&source, &target).map_err(at(&source))?;
-            let modified = fs::metadata(&source).and_then(|metadata| metadata.modified()).map_err(at(&source))?;
-            File::options().write(true).open(&target).and_then(|file| file.set_modified(modified)).map_err(at(&target))?;
+            let modified = fs::metadata(&source)
+                .and_then(|metadata| metadata.modified())
+                .map_err(at(&source))?;
+            File::options()
+                .write(true)
+                .open(&target)
+                .and_then(|file| file.set_modified(modified))
+                .map_err(at(&target))?;
         }
     }
     Ok(())
@@ -246,15 +293,37 @@ mod tests {
         let manifests: Vec<(&str, &str)> = pack::PRELUDE_FILES
             .iter()
             .filter(|(name, _)| name.ends_with("/Cargo.toml"))
-            .map(|(name, content)| (*name, std::str::from_utf8(content).expect("a manifest is text")))
+            .map(|(name, content)| {
+                (
+                    *name,
+                    std::str::from_utf8(content).expect("a manifest is text"),
+                )
+            })
             .collect();
-        assert!(manifests.iter().any(|(name, _)| *name == "threadbook-prelude/Cargo.toml"));
+        assert!(
+            manifests
+                .iter()
+                .any(|(name, _)| *name == "threadbook-prelude/Cargo.toml")
+        );
         for (name, manifest) in manifests {
-            assert!(!manifest.contains("workspace"), "{name} must build outside of any workspace");
-            let parsed: toml::Table = manifest.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(
+                !manifest.contains("workspace"),
+                "{name} must build outside of any workspace"
+            );
+            let parsed: toml::Table = manifest
+                .parse()
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             for (dependency, how) in parsed["dependencies"].as_table().expect("a table") {
-                let path = how["path"].as_str().unwrap_or_else(|| panic!("{name}: {dependency} has no path")).replace("../", "");
-                assert!(pack::PRELUDE_FILES.iter().any(|(file, _)| *file == format!("{path}/Cargo.toml")), "{name}: {dependency} is not packed");
+                let path = how["path"]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{name}: {dependency} has no path"))
+                    .replace("../", "");
+                assert!(
+                    pack::PRELUDE_FILES
+                        .iter()
+                        .any(|(file, _)| *file == format!("{path}/Cargo.toml")),
+                    "{name}: {dependency} is not packed"
+                );
             }
         }
     }
@@ -262,7 +331,9 @@ mod tests {
     #[test]
     fn a_failed_preparation_leaves_nothing_that_counts_as_prepared() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = PreludeHome { root: folder.path().join("home") };
+        let home = PreludeHome {
+            root: folder.path().join("home"),
+        };
         let failed: Result<(), HomeError> = home.prepare(|partial| {
             fs::create_dir_all(partial.join("target")).expect("it is there");
             Err(HomeError::NoCacheFolder)
@@ -275,8 +346,14 @@ mod tests {
         assert!(done.is_ok() && home.is_prepared());
 
         let work = home.work_folder().expect("a copy");
-        assert!(work.path().join("target/libprelude.so").exists() && !work.path().join("target/incremental").exists());
-        let (path, other) = (work.path().to_owned(), home.work_folder().expect("another copy"));
+        assert!(
+            work.path().join("target/libprelude.so").exists()
+                && !work.path().join("target/incremental").exists()
+        );
+        let (path, other) = (
+            work.path().to_owned(),
+            home.work_folder().expect("another copy"),
+        );
         assert!(path.exists(), "a living kernel's folder is not swept");
         std::mem::forget(other);
         drop(work);

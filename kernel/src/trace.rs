@@ -30,9 +30,14 @@ impl TraceMemory {
         // through `Memory`, which reads it by atomics.
         let mut map = unsafe { MmapMut::map_mut(&fd) }?;
         // SAFETY: the mapping is that long and lives as long as this value does.
-        let memory = unsafe { Memory::new(map.as_mut_ptr(), map.len()) }.ok_or(io::ErrorKind::InvalidInput)?;
+        let memory = unsafe { Memory::new(map.as_mut_ptr(), map.len()) }
+            .ok_or(io::ErrorKind::InvalidInput)?;
         memory.format();
-        Ok(TraceMemory { fd, memory, _map: map })
+        Ok(TraceMemory {
+            fd,
+            memory,
+            _map: map,
+        })
     }
 
     /// From now on events belong to recording `number`, which must not be 0.

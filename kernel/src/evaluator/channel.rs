@@ -83,15 +83,23 @@ impl Channel {
     pub fn send(&self, packet: &Packet) -> io::Result<()> {
         match packet {
             Packet::Begin(path) => self.send_parts(b'B', path.as_bytes()),
-            Packet::Stdout(bytes) => bytes.chunks(MAX_PAYLOAD).try_for_each(|part| self.send_parts(b'O', part)),
-            Packet::Stderr(bytes) => bytes.chunks(MAX_PAYLOAD).try_for_each(|part| self.send_parts(b'E', part)),
+            Packet::Stdout(bytes) => bytes
+                .chunks(MAX_PAYLOAD)
+                .try_for_each(|part| self.send_parts(b'O', part)),
+            Packet::Stderr(bytes) => bytes
+                .chunks(MAX_PAYLOAD)
+                .try_for_each(|part| self.send_parts(b'E', part)),
             Packet::Content(mime, content) => {
                 self.send_parts(b'C', mime.as_bytes())?;
-                content.chunks(MAX_PAYLOAD).try_for_each(|part| self.send_parts(b'c', part))?;
+                content
+                    .chunks(MAX_PAYLOAD)
+                    .try_for_each(|part| self.send_parts(b'c', part))?;
                 self.send_parts(b'.', b"")
             }
             Packet::Mark(json) => self.send_parts(b'M', json.as_bytes()),
-            Packet::End(end) => self.send_parts(b'X', &[u8::from(end.panicked), u8::from(end.question_mark)]),
+            Packet::End(end) => {
+                self.send_parts(b'X', &[u8::from(end.panicked), u8::from(end.question_mark)])
+            }
             Packet::Died(Death::Exit(code)) => self.send_parts(b'x', &code.to_le_bytes()),
             Packet::Died(Death::Signal(signal)) => self.send_parts(b's', &signal.to_le_bytes()),
             Packet::Sync(ticket) => self.send_parts(b'S', &ticket.to_le_bytes()),
@@ -121,7 +129,9 @@ impl Channel {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn try_clone(&self) -> io::Result<Channel> {
-        Ok(Channel { socket: self.socket.try_clone()? })
+        Ok(Channel {
+            socket: self.socket.try_clone()?,
+        })
     }
 }
 
@@ -136,7 +146,11 @@ pub struct Receiver {
 impl Receiver {
     /// Wraps the kernel's end.
     pub fn new(channel: Channel) -> Receiver {
-        Receiver { channel, content: None, buffer: vec![0; MAX_PAYLOAD + 64] }
+        Receiver {
+            channel,
+            content: None,
+            buffer: vec![0; MAX_PAYLOAD + 64],
+        }
     }
 
     /// Takes the next packet. Blocks until there is one, or for at most `patience`, and then gives `None`.
@@ -149,10 +163,19 @@ impl Receiver {
             let len = match self.channel.socket.recv(&mut self.buffer) {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             };
-            let Some((kind, payload)) = self.buffer[..len].split_first() else { continue };
+            let Some((kind, payload)) = self.buffer[..len].split_first() else {
+                continue;
+            };
             let text = || String::from_utf8_lossy(payload).into_owned();
             let number = || payload.try_into().map(i32::from_le_bytes);
             return Ok(Some(match kind {
@@ -174,9 +197,14 @@ impl Receiver {
                     None => continue,
                 },
                 b'M' => Packet::Mark(text()),
-                b'X' if payload.len() == 2 => Packet::End(CellEnd { panicked: payload[0] == 1, question_mark: payload[1] == 1 }),
+                b'X' if payload.len() == 2 => Packet::End(CellEnd {
+                    panicked: payload[0] == 1,
+                    question_mark: payload[1] == 1,
+                }),
                 b'x' if number().is_ok() => Packet::Died(Death::Exit(number().unwrap_or_default())),
-                b's' if number().is_ok() => Packet::Died(Death::Signal(number().unwrap_or_default())),
+                b's' if number().is_ok() => {
+                    Packet::Died(Death::Signal(number().unwrap_or_default()))
+                }
                 b'S' => match payload.try_into() {
                     Ok(ticket) => Packet::Sync(u64::from_le_bytes(ticket)),
                     Err(_) => continue,
@@ -201,18 +229,30 @@ mod tests {
             Packet::Content("text/plain".into(), vec![b'x'; 3 * MAX_PAYLOAD + 5]),
             Packet::Content("text/html".into(), Vec::new()),
             Packet::Mark(r#"{"mark":"panic"}"#.into()),
-            Packet::End(CellEnd { panicked: true, question_mark: false }),
+            Packet::End(CellEnd {
+                panicked: true,
+                question_mark: false,
+            }),
             Packet::Died(Death::Signal(9)),
             Packet::Died(Death::Exit(3)),
             Packet::Sync(42),
         ];
         let writer = std::thread::spawn({
             let sent = sent.clone();
-            move || sent.iter().for_each(|packet| sender.send(packet).expect("the receiver is alive"))
+            move || {
+                sent.iter()
+                    .for_each(|packet| sender.send(packet).expect("the receiver is alive"))
+            }
         });
         let mut receiver = Receiver::new(receiver);
         for want in &sent {
-            assert_eq!(receiver.receive(Some(Duration::from_secs(10))).expect("a socket").as_ref(), Some(want));
+            assert_eq!(
+                receiver
+                    .receive(Some(Duration::from_secs(10)))
+                    .expect("a socket")
+                    .as_ref(),
+                Some(want)
+            );
         }
         writer.join().expect("the writer is done");
     }
@@ -223,8 +263,15 @@ mod tests {
         for junk in [&b""[..], b"?", b"X", b"x12", b"S1", b".", b"cabc"] {
             sender.socket.send(junk).expect("the receiver is alive");
         }
-        sender.send(&Packet::Sync(1)).expect("the receiver is alive");
+        sender
+            .send(&Packet::Sync(1))
+            .expect("the receiver is alive");
         let mut receiver = Receiver::new(receiver);
-        assert_eq!(receiver.receive(Some(Duration::from_secs(10))).expect("a socket"), Some(Packet::Sync(1)));
+        assert_eq!(
+            receiver
+                .receive(Some(Duration::from_secs(10)))
+                .expect("a socket"),
+            Some(Packet::Sync(1))
+        );
     }
 }

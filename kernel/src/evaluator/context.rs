@@ -68,24 +68,40 @@ impl Context {
     /// With evcxr's own words when it cannot start.
     pub fn start(folder: &Path, worker: Command) -> Result<Context, String> {
         let settings: toml::Table = [
-            ("tmpdir".to_owned(), folder.to_string_lossy().into_owned().into()),
+            (
+                "tmpdir".to_owned(),
+                folder.to_string_lossy().into_owned().into(),
+            ),
             // Cells are compiled for a quick answer; the prelude and all other crates for speed, by the profile above this folder.
             ("opt_level".to_owned(), "0".into()),
         ]
         .into_iter()
         .collect();
         let settings = toml::Table::from_iter([("evcxr".to_owned(), settings.into())]);
-        std::fs::write(folder.join("evcxr.toml"), settings.to_string()).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let here = std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
-        std::env::set_current_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let started = catch_unwind(AssertUnwindSafe(|| evcxr::EvalContext::with_subprocess_command(worker)));
+        std::fs::write(folder.join("evcxr.toml"), settings.to_string())
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        let here =
+            std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
+        std::env::set_current_dir(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        let started = catch_unwind(AssertUnwindSafe(|| {
+            evcxr::EvalContext::with_subprocess_command(worker)
+        }));
         std::env::set_current_dir(&here).map_err(|error| format!("{}: {error}", here.display()))?;
-        let (context, outputs) = started.map_err(|panic| panic_text(&*panic))?.map_err(|error| error.to_string())?;
+        let (context, outputs) = started
+            .map_err(|panic| panic_text(&*panic))?
+            .map_err(|error| error.to_string())?;
         // Whatever the learner prints comes by the output channel. What is left here is evcxr's and the supervisor's own.
         for (name, lines) in [("stdout", outputs.stdout), ("stderr", outputs.stderr)] {
-            std::thread::spawn(move || lines.iter().for_each(|line| tracing::info!(target: "evcxr", name, line)));
+            std::thread::spawn(move || {
+                lines
+                    .iter()
+                    .for_each(|line| tracing::info!(target: "evcxr", name, line))
+            });
         }
-        Ok(Context { evcxr: evcxr::CommandContext::with_eval_context(context) })
+        Ok(Context {
+            evcxr: evcxr::CommandContext::with_eval_context(context),
+        })
     }
 
     /// Runs a cell, commands included. Gives what evcxr itself has to show: the answers of its commands.
@@ -96,11 +112,20 @@ impl Context {
         let result = catch_unwind(AssertUnwindSafe(|| self.evcxr.execute(code)));
         match result {
             Err(panic) => Err(Failure::Crashed(panic_text(&*panic))),
-            Ok(Ok(outputs)) => Ok(outputs.content_by_mime_type.into_iter().map(|(mime, content)| (mime, content.into())).collect()),
-            Ok(Err(evcxr::Error::CompilationErrors(errors))) => Err(Failure::Compile(errors.iter().map(diagnostic).collect())),
+            Ok(Ok(outputs)) => Ok(outputs
+                .content_by_mime_type
+                .into_iter()
+                .map(|(mime, content)| (mime, content.into()))
+                .collect()),
+            Ok(Err(evcxr::Error::CompilationErrors(errors))) => {
+                Err(Failure::Compile(errors.iter().map(diagnostic).collect()))
+            }
             Ok(Err(evcxr::Error::SubprocessTerminated(_))) => Err(Failure::WorkerDied),
             Ok(Err(evcxr::Error::TypeRedefinedVariablesLost(names))) => {
-                Err(Failure::Refused(format!("the types of these variables were redefined, so they are lost: {}", names.join(", "))))
+                Err(Failure::Refused(format!(
+                    "the types of these variables were redefined, so they are lost: {}",
+                    names.join(", ")
+                )))
             }
             Ok(Err(evcxr::Error::Message(message))) => Err(Failure::Refused(message)),
         }
@@ -112,25 +137,39 @@ impl Context {
     }
 
     /// What could stand at byte `cursor`: the bytes to replace, and with what.
-    pub fn complete(&mut self, code: &str, cursor: usize) -> Option<(usize, usize, Vec<Completion>)> {
-        let completions = catch_unwind(AssertUnwindSafe(|| self.evcxr.completions(code, cursor))).ok()?.ok()?;
+    pub fn complete(
+        &mut self,
+        code: &str,
+        cursor: usize,
+    ) -> Option<(usize, usize, Vec<Completion>)> {
+        let completions = catch_unwind(AssertUnwindSafe(|| self.evcxr.completions(code, cursor)))
+            .ok()?
+            .ok()?;
         let matches = completions
             .completions
             .into_iter()
-            .map(|completion| Completion { text: completion.code, kind: completion.kind.to_owned(), label: completion.label })
+            .map(|completion| Completion {
+                text: completion.code,
+                kind: completion.kind.to_owned(),
+                label: completion.label,
+            })
             .collect();
         Some((completions.start_offset, completions.end_offset, matches))
     }
 
     /// What the name that ends at byte `cursor` is, as plain text and as HTML.
     pub fn inspect(&mut self, code: &str, cursor: usize) -> Option<(String, String)> {
-        let (plain, html) = catch_unwind(AssertUnwindSafe(|| self.evcxr.hover_at(code, cursor))).ok()?.ok()?;
+        let (plain, html) = catch_unwind(AssertUnwindSafe(|| self.evcxr.hover_at(code, cursor)))
+            .ok()?
+            .ok()?;
         (plain != "No documentation found").then_some((plain, html))
     }
 
-    /// The process that leads the worker's group, valid across restarts.
+    /// A handle to the worker's supervisor, valid across restarts.
     pub fn worker(&self) -> WorkerHandle {
-        WorkerHandle { supervisor: self.evcxr.process_handle() }
+        WorkerHandle {
+            supervisor: self.evcxr.process_handle(),
+        }
     }
 }
 
@@ -141,8 +180,8 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// The supervisor's process id, which is also that of the worker's process group. `None` while evcxr waits for the process to end: it holds the lock then.
-    pub fn group(&self) -> Option<Pid> {
+    /// The supervisor's process id. `None` while evcxr waits for the process to end: it holds the lock then.
+    pub fn supervisor(&self) -> Option<Pid> {
         let id = self.supervisor.try_lock().ok()?.id();
         i32::try_from(id).ok().map(Pid::from_raw)
     }
@@ -168,6 +207,9 @@ fn diagnostic(error: &evcxr::CompilationError) -> Diagnostic {
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "a panic without a message".into())
 }

@@ -41,13 +41,24 @@ pub struct CellSpan {
 /// The error of a cell that does not compile.
 ///
 /// `map` must be of the file that was compiled last, `generated`; `cell` is the cell that ran.
-pub fn error(diagnostics: &[Diagnostic], map: &SourceMap, generated: &str, cell: &Arc<Cell>) -> CellError {
-    let errors: Vec<&Diagnostic> = diagnostics.iter().filter(|diagnostic| diagnostic.json["level"] != "warning").collect();
+pub fn error(
+    diagnostics: &[Diagnostic],
+    map: &SourceMap,
+    generated: &str,
+    cell: &Arc<Cell>,
+) -> CellError {
+    let errors: Vec<&Diagnostic> = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.json["level"] != "warning")
+        .collect();
     let Some(first) = errors.first() else {
         return CellError {
             ename: "Compile".into(),
             evalue: "the cell does not compile".into(),
-            traceback: diagnostics.iter().map(|diagnostic| diagnostic.message.clone()).collect(),
+            traceback: diagnostics
+                .iter()
+                .map(|diagnostic| diagnostic.message.clone())
+                .collect(),
         };
     };
     let evalue = match errors.len() {
@@ -57,7 +68,10 @@ pub fn error(diagnostics: &[Diagnostic], map: &SourceMap, generated: &str, cell:
     CellError {
         ename: first.code.clone().unwrap_or_else(|| "Compile".into()),
         evalue,
-        traceback: errors.iter().map(|diagnostic| render(diagnostic, map, generated, cell)).collect(),
+        traceback: errors
+            .iter()
+            .map(|diagnostic| render(diagnostic, map, generated, cell))
+            .collect(),
     }
 }
 
@@ -76,7 +90,11 @@ struct Found {
 fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<Cell>) -> String {
     let mut found = spans_of(&diagnostic.json, map, generated);
     if found.is_empty() {
-        found = diagnostic.spans.iter().filter_map(|span| in_cell(span, cell)).collect();
+        found = diagnostic
+            .spans
+            .iter()
+            .filter_map(|span| in_cell(span, cell))
+            .collect();
     }
     let mut title = Level::ERROR.primary_title(diagnostic.message.as_str());
     if let Some(code) = &diagnostic.code {
@@ -92,12 +110,24 @@ fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<
         }
     }
     for number in numbers {
-        let spans: Vec<&Found> = found.iter().filter(|span| span.cell.number == number).collect();
-        let mut snippet = Snippet::source(spans[0].cell.text.as_str()).path(format!("cell [{number}]"));
+        let spans: Vec<&Found> = found
+            .iter()
+            .filter(|span| span.cell.number == number)
+            .collect();
+        let mut snippet =
+            Snippet::source(spans[0].cell.text.as_str()).path(format!("cell [{number}]"));
         for span in spans {
-            let kind = if span.is_primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let kind = if span.is_primary {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
             let annotation = kind.span(span.bytes.clone());
-            snippet = snippet.annotation(if span.label.is_empty() { annotation } else { annotation.label(span.label.as_str()) });
+            snippet = snippet.annotation(if span.label.is_empty() {
+                annotation
+            } else {
+                annotation.label(span.label.as_str())
+            });
         }
         group = group.element(snippet);
     }
@@ -110,7 +140,11 @@ fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<
         }
         let spans = child["spans"].as_array().map_or(&[][..], Vec::as_slice);
         if spans.is_empty() {
-            group = group.element(if is_help { Level::HELP.message(message.to_owned()) } else { Level::NOTE.message(message.to_owned()) });
+            group = group.element(if is_help {
+                Level::HELP.message(message.to_owned())
+            } else {
+                Level::NOTE.message(message.to_owned())
+            });
             continue;
         }
         if let Some(suggestion) = suggestion(message, is_help, spans, map, generated) {
@@ -125,31 +159,58 @@ fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<
     Renderer::styled().render(&report).to_string()
 }
 
-fn suggestion(message: &str, is_help: bool, spans: &[Value], map: &SourceMap, generated: &str) -> Option<Group<'static>> {
+fn suggestion(
+    message: &str,
+    is_help: bool,
+    spans: &[Value],
+    map: &SourceMap,
+    generated: &str,
+) -> Option<Group<'static>> {
     let level = if is_help { Level::HELP } else { Level::NOTE };
     let mut places = Vec::new();
     for span in spans {
         // One part of a suggestion without the others would be wrong advice.
-        places.push((locate(span, map, generated)?, span["suggested_replacement"].as_str()));
+        places.push((
+            locate(span, map, generated)?,
+            span["suggested_replacement"].as_str(),
+        ));
     }
     let cell = Arc::clone(&places.first()?.0.0);
-    if places.iter().any(|((other, _), _)| other.number != cell.number) {
+    if places
+        .iter()
+        .any(|((other, _), _)| other.number != cell.number)
+    {
         return None;
     }
     let title = level.secondary_title(message.to_owned());
-    Some(if places.iter().all(|(_, replacement)| replacement.is_some()) {
-        let patches = places.into_iter().map(|((_, bytes), replacement)| Patch::new(bytes, replacement.unwrap_or_default().to_owned()));
-        title.element(Snippet::source(cell.text.clone()).path(format!("cell [{}]", cell.number)).patches(patches))
-    } else {
-        let annotations = places.into_iter().zip(spans).map(|(((_, bytes), _), span)| {
-            let annotation = AnnotationKind::Primary.span(bytes);
-            match span["label"].as_str() {
-                Some(label) => annotation.label(label.to_owned()),
-                None => annotation,
-            }
-        });
-        title.element(Snippet::source(cell.text.clone()).path(format!("cell [{}]", cell.number)).annotations(annotations))
-    })
+    Some(
+        if places.iter().all(|(_, replacement)| replacement.is_some()) {
+            let patches = places.into_iter().map(|((_, bytes), replacement)| {
+                Patch::new(bytes, replacement.unwrap_or_default().to_owned())
+            });
+            title.element(
+                Snippet::source(cell.text.clone())
+                    .path(format!("cell [{}]", cell.number))
+                    .patches(patches),
+            )
+        } else {
+            let annotations = places
+                .into_iter()
+                .zip(spans)
+                .map(|(((_, bytes), _), span)| {
+                    let annotation = AnnotationKind::Primary.span(bytes);
+                    match span["label"].as_str() {
+                        Some(label) => annotation.label(label.to_owned()),
+                        None => annotation,
+                    }
+                });
+            title.element(
+                Snippet::source(cell.text.clone())
+                    .path(format!("cell [{}]", cell.number))
+                    .annotations(annotations),
+            )
+        },
+    )
 }
 
 fn spans_of(json: &Value, map: &SourceMap, generated: &str) -> Vec<Found> {
@@ -170,29 +231,64 @@ fn spans_of(json: &Value, map: &SourceMap, generated: &str) -> Vec<Found> {
 /// Where a span of rustc's lies in a cell; inside of a macro: where the learner called it.
 fn locate(span: &Value, map: &SourceMap, generated: &str) -> Option<(Arc<Cell>, Range<usize>)> {
     if !span["file_name"].as_str()?.ends_with("lib.rs") {
-        return locate(span.get("expansion").filter(|expansion| expansion.is_object())?.get("span")?, map, generated);
+        return locate(
+            span.get("expansion")
+                .filter(|expansion| expansion.is_object())?
+                .get("span")?,
+            map,
+            generated,
+        );
     }
-    let byte = |name: &str| span[name].as_u64().and_then(|byte| usize::try_from(byte).ok());
+    let byte = |name: &str| {
+        span[name]
+            .as_u64()
+            .and_then(|byte| usize::try_from(byte).ok())
+    };
     let (start, end) = (byte("byte_start")?, byte("byte_end")?);
     // evcxr compiles more than once, and the message may be about an earlier file than the one that is left: then the text is another.
     let said = span["text"][0]["text"].as_str().unwrap_or_default();
     let line_start = generated.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
-    if generated.get(line_start..)?.lines().next().unwrap_or_default() != said {
+    if generated
+        .get(line_start..)?
+        .lines()
+        .next()
+        .unwrap_or_default()
+        != said
+    {
         return None;
     }
     let (cell, from) = map.cell_of_byte(start)?;
     let (other, to) = map.cell_of_byte(end)?;
-    (cell.number == other.number && from <= to && cell.text.get(from..to).is_some()).then(|| (Arc::clone(cell), from..to))
+    (cell.number == other.number && from <= to && cell.text.get(from..to).is_some())
+        .then(|| (Arc::clone(cell), from..to))
 }
 
 fn in_cell(span: &CellSpan, cell: &Arc<Cell>) -> Option<Found> {
     let byte = |(line, column): (usize, usize)| {
-        let start: usize = cell.text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+        let start: usize = cell
+            .text
+            .split_inclusive('\n')
+            .take(line.checked_sub(1)?)
+            .map(str::len)
+            .sum();
         let rest = cell.text.get(start..)?;
-        Some(start + rest.chars().take(column.checked_sub(1)?).take_while(|&c| c != '\n').map(char::len_utf8).sum::<usize>())
+        Some(
+            start
+                + rest
+                    .chars()
+                    .take(column.checked_sub(1)?)
+                    .take_while(|&c| c != '\n')
+                    .map(char::len_utf8)
+                    .sum::<usize>(),
+        )
     };
     let (from, to) = (byte(span.start)?, byte(span.end)?);
-    (from <= to).then(|| Found { cell: Arc::clone(cell), bytes: from..to, label: span.label.clone(), is_primary: span.is_primary })
+    (from <= to).then(|| Found {
+        cell: Arc::clone(cell),
+        bytes: from..to,
+        label: span.label.clone(),
+        is_primary: span.is_primary,
+    })
 }
 
 #[cfg(test)]
@@ -222,14 +318,17 @@ mod tests {
             "file_name": "src/lib.rs", "byte_start": start, "byte_end": start + text.len(), "is_primary": true, "label": label,
             "text": [{"text": generated[line_start..].lines().next()}],
         });
-        span.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+        span.as_object_mut()
+            .expect("an object")
+            .extend(extra.as_object().expect("an object").clone());
         span
     }
 
     #[test]
     fn an_error_stands_at_the_cells_own_line_with_rustcs_help() {
         let cell = Arc::new(Cell::new(4, "let oven = 3;\nlet loaves: u32 = \"ten\";\n"));
-        let generated = "#![allow(x)]\nfn run() {\nlet oven = 3;\nlet loaves: u32 = \"ten\";\nstore(oven); }";
+        let generated =
+            "#![allow(x)]\nfn run() {\nlet oven = 3;\nlet loaves: u32 = \"ten\";\nstore(oven); }";
         let map = SourceMap::new(generated, &[Arc::clone(&cell)]);
         let diagnostic = Diagnostic {
             json: json!({
@@ -246,7 +345,10 @@ mod tests {
             spans: Vec::new(),
         };
         let error = error(&[diagnostic], &map, generated, &cell);
-        assert_eq!((error.ename.as_str(), error.evalue.as_str()), ("E0308", "mismatched types"));
+        assert_eq!(
+            (error.ename.as_str(), error.evalue.as_str()),
+            ("E0308", "mismatched types")
+        );
         insta::assert_snapshot!(plain(&error.traceback[0]), @r#"
         error[E0308]: mismatched types
          --> cell [4]:2:19
@@ -273,7 +375,10 @@ mod tests {
             json!({"file_name": "src/lib.rs", "byte_start": 16, "byte_end": 17, "text": [{"text": "let é = 1;"}]}),
             json!({"file_name": "other.rs", "byte_start": 1, "byte_end": 2, "expansion": null}),
         ] {
-            assert!(locate(&odd, &map, "fn run() {\nlet é = 1;\n}").is_none(), "{odd}");
+            assert!(
+                locate(&odd, &map, "fn run() {\nlet é = 1;\n}").is_none(),
+                "{odd}"
+            );
         }
     }
 }

@@ -14,13 +14,13 @@ pub mod supervisor;
 mod verdict;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome};
-use crate::picture;
+use crate::picture::Pictures;
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
 use channel::{Channel, Packet, Receiver};
 use context::{Context, Failure, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill};
 pub use output::Events;
 use output::{Reader, Record, Shared, Waiting};
 pub use sources::CellLine;
@@ -103,23 +103,39 @@ impl Evaluator {
         let shared = Shared::default();
         let worker = Arc::new(Mutex::new(None));
         let interrupted = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new().name("evaluator".into()).spawn({
-            let (shared, worker, interrupted) = (shared.clone(), Arc::clone(&worker), Arc::clone(&interrupted));
-            move || {
-                let began = Instant::now();
-                match Running::start(&events, &shared, &worker, interrupted) {
-                    Ok(running) => {
-                        events(Event::Ready { seconds: began.elapsed().as_secs_f64() });
-                        running.serve(&tasks);
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the evaluator did not start");
-                        events(Event::Broken { message: error.to_string() });
+        let thread = std::thread::Builder::new()
+            .name("evaluator".into())
+            .spawn({
+                let (shared, worker, interrupted) = (
+                    shared.clone(),
+                    Arc::clone(&worker),
+                    Arc::clone(&interrupted),
+                );
+                move || {
+                    let began = Instant::now();
+                    match Running::start(&events, &shared, &worker, interrupted) {
+                        Ok(running) => {
+                            events(Event::Ready {
+                                seconds: began.elapsed().as_secs_f64(),
+                            });
+                            running.serve(&tasks);
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "the evaluator did not start");
+                            events(Event::Broken {
+                                message: error.to_string(),
+                            });
+                        }
                     }
                 }
-            }
-        })?;
-        Ok(Evaluator { jobs, shared, worker, interrupted, thread: Mutex::new(Some(thread)) })
+            })?;
+        Ok(Evaluator {
+            jobs,
+            shared,
+            worker,
+            interrupted,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Queues a job.
@@ -146,7 +162,11 @@ impl Evaluator {
         // Whatever it is doing, it is to stop: also the worker's start, or a thread that a cell left behind.
         kill_compilers();
         self.kill_worker();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -156,8 +176,9 @@ impl Evaluator {
 
     fn kill_worker(&self) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(group) = worker.as_ref().and_then(WorkerHandle::group) {
-            let _ = killpg(group, Signal::SIGKILL);
+        if let Some(supervisor) = worker.as_ref().and_then(WorkerHandle::supervisor) {
+            // The supervisor ends the worker's whole group, reaps it, and says so.
+            let _ = kill(supervisor, Signal::SIGTERM);
         }
     }
 }
@@ -175,7 +196,8 @@ pub fn prepare() -> Result<PathBuf, StartError> {
 fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
     home.prepare(|folder| {
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
-        let mut context = Context::start(folder, worker_command(folder, &sender, None)?).map_err(StartError::Evcxr)?;
+        let mut context = Context::start(folder, worker_command(folder, &sender, None)?)
+            .map_err(StartError::Evcxr)?;
         // Nobody looks at the output of these cells, but somebody must take it out of the way.
         std::thread::spawn(move || {
             let mut receiver = Receiver::new(receiver);
@@ -185,7 +207,13 @@ fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
                 }
             }
         });
-        let done = context.run(&first_cell(&home.prelude_crate())).map_err(|failure| StartError::Evcxr(format!("the first cell, which brings in the prelude, failed: {failure}")));
+        let done = context
+            .run(&first_cell(&home.prelude_crate()))
+            .map_err(|failure| {
+                StartError::Evcxr(format!(
+                    "the first cell, which brings in the prelude, failed: {failure}"
+                ))
+            });
         drop(context);
         let _ = sender.send(&Packet::Sync(0));
         done.map(drop)
@@ -193,8 +221,13 @@ fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
 }
 
 /// The command with which evcxr starts the learner's process: this binary, with the ends of the channel and of the trace handed down.
-fn worker_command(folder: &Path, output: &Channel, trace: Option<RawFd>) -> Result<Command, StartError> {
-    let mut command = Command::new(std::env::current_exe().map_err(system("the path of this program"))?);
+fn worker_command(
+    folder: &Path,
+    output: &Channel,
+    trace: Option<RawFd>,
+) -> Result<Command, StartError> {
+    let mut command =
+        Command::new(std::env::current_exe().map_err(system("the path of this program"))?);
     let output = output.raw_fd();
     command.env(supervisor::OUTPUT_FD, output.to_string());
     if let Some(trace) = trace {
@@ -222,14 +255,24 @@ fn worker_command(folder: &Path, output: &Channel, trace: Option<RawFd>) -> Resu
 
 /// The prelude's shared object in evcxr's folder, once it is compiled: `target/<target>/debug/deps/libthreadbook_prelude.so`.
 fn prelude_in(folder: &Path) -> Option<PathBuf> {
-    let name = format!("{}threadbook_prelude{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let name = format!(
+        "{}threadbook_prelude{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    );
     let targets = std::fs::read_dir(folder.join("target")).ok()?;
-    targets.filter_map(Result::ok).map(|target| target.path().join("debug/deps").join(&name)).find(|path| path.exists())
+    targets
+        .filter_map(Result::ok)
+        .map(|target| target.path().join("debug/deps").join(&name))
+        .find(|path| path.exists())
 }
 
 /// What every notebook begins with, unseen.
 fn first_cell(prelude: &Path) -> String {
-    let mut cell = format!(":dep threadbook-prelude = {{ path = \"{}\" }}\nuse threadbook_prelude::*;\n", prelude.display());
+    let mut cell = format!(
+        ":dep threadbook-prelude = {{ path = \"{}\" }}\nuse threadbook_prelude::*;\n",
+        prelude.display()
+    );
     for name in ALIASED {
         cell.push_str(&format!("use threadbook_prelude::{name} as __{name};\n"));
     }
@@ -260,6 +303,7 @@ struct Running {
     worker: Arc<Mutex<Option<WorkerHandle>>>,
     interrupted: Arc<AtomicBool>,
     recording: u32,
+    pictures: Pictures,
     last_sync: u64,
 }
 
@@ -286,7 +330,10 @@ impl Running {
             synced: synced_sender,
             waiting: Waiting::default(),
         };
-        std::thread::Builder::new().name("output".into()).spawn(move || reader.run()).map_err(system("a thread"))?;
+        std::thread::Builder::new()
+            .name("output".into())
+            .spawn(move || reader.run())
+            .map_err(system("a thread"))?;
         let mut running = Running {
             context: None,
             folder,
@@ -300,6 +347,7 @@ impl Running {
             worker: Arc::clone(worker),
             interrupted,
             recording: 0,
+            pictures: Pictures::default(),
             last_sync: 0,
         };
         running.start_context()?;
@@ -314,7 +362,11 @@ impl Running {
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.worker());
         context
             .run(&first_cell(&self.home.prelude_crate()))
-            .map_err(|failure| StartError::Evcxr(format!("the first cell, which brings in the prelude, failed: {failure}")))?;
+            .map_err(|failure| {
+                StartError::Evcxr(format!(
+                    "the first cell, which brings in the prelude, failed: {failure}"
+                ))
+            })?;
         if let Err(failure) = context.run(WARM_CELL) {
             // The first cell will wait a little longer, and that is all.
             tracing::warn!(?failure, "the warming cell failed");
@@ -328,19 +380,37 @@ impl Running {
     fn serve(mut self, tasks: &mpsc::Receiver<Task>) {
         while let Ok(Task::Do(job)) = tasks.recv() {
             let event = match job {
-                Job::Execute { job, execution_count, code } => {
+                Job::Execute {
+                    job,
+                    execution_count,
+                    code,
+                } => {
                     let outcome = self.execute(job, execution_count, &code);
                     Event::Finished { job, outcome }
                 }
                 Job::Complete { job, code, cursor } => {
-                    let answer = self.context.as_mut().and_then(|context| context.complete(&code, cursor));
+                    let answer = self
+                        .context
+                        .as_mut()
+                        .and_then(|context| context.complete(&code, cursor));
                     let (start, end, matches) = answer.unwrap_or((cursor, cursor, Vec::new()));
-                    Event::Completed { job, start, end, matches }
+                    Event::Completed {
+                        job,
+                        start,
+                        end,
+                        matches,
+                    }
                 }
                 Job::Inspect { job, code, cursor } => {
-                    let answer = self.context.as_mut().and_then(|context| context.inspect(&code, cursor));
+                    let answer = self
+                        .context
+                        .as_mut()
+                        .and_then(|context| context.inspect(&code, cursor));
                     let bundle = answer.map(|(plain, html)| {
-                        MimeBundle::from_iter([("text/plain".to_owned(), plain.into()), ("text/html".to_owned(), html.into())])
+                        MimeBundle::from_iter([
+                            ("text/plain".to_owned(), plain.into()),
+                            ("text/html".to_owned(), html.into()),
+                        ])
                     });
                     Event::Inspected { job, bundle }
                 }
@@ -353,7 +423,10 @@ impl Running {
         if self.context.is_none()
             && let Err(error) = self.start_context()
         {
-            return Outcome { error: Some(verdict::broken(&error.to_string())), ..Outcome::default() };
+            return Outcome {
+                error: Some(verdict::broken(&error.to_string())),
+                ..Outcome::default()
+            };
         }
         let cell = self.sources.begin(number, code);
         self.recording += 1;
@@ -374,7 +447,12 @@ impl Running {
         let record = self.shared.end();
         let interrupted = self.interrupted.swap(false, Ordering::SeqCst);
         let trace = self.trace.read(self.recording);
-        let picture = picture::of(&trace, &self.sources_by_site(&trace), job);
+        let place_of = |site| {
+            trace
+                .site(site)
+                .and_then(|site| self.sources.place(site.build, site.line))
+        };
+        let picture = self.pictures.draw(&trace, &place_of, job);
         if let Err(Failure::Crashed(message)) = &result {
             tracing::error!(message, "evcxr panicked; its context is made anew");
             self.context = None;
@@ -385,7 +463,9 @@ impl Running {
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
         match &mut self.context {
             Some(context) => context.run(code),
-            None => Err(Failure::Refused("evcxr is not running: restart the kernel".into())),
+            None => Err(Failure::Refused(
+                "evcxr is not running: restart the kernel".into(),
+            )),
         }
     }
 
@@ -404,7 +484,11 @@ impl Running {
             Err(Failure::Compile(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
-                let generated = self.context.as_ref().map(Context::generated_source).unwrap_or_default();
+                let generated = self
+                    .context
+                    .as_ref()
+                    .map(Context::generated_source)
+                    .unwrap_or_default();
                 let map = self.sources.map_of(&generated);
                 Some(diagnostics::error(diagnostics, &map, &generated, cell))
             }
@@ -420,15 +504,15 @@ impl Running {
         }
         let shown = if error.is_none() { values.pop() } else { None };
         for bundle in values {
-            (self.events)(Event::Display { job: Some(job), bundle });
+            (self.events)(Event::Display {
+                job: Some(job),
+                bundle,
+            });
         }
-        Outcome { picture, result: shown, error }
-    }
-
-    fn sources_by_site<'a>(&'a self, trace: &'a threadbook_timeline::trace::Trace) -> impl Fn(u16) -> Option<CellLine> + 'a {
-        move |site| {
-            let site = trace.site(site)?;
-            self.sources.place(site.build, site.line)
+        Outcome {
+            picture,
+            result: shown,
+            error,
         }
     }
 
@@ -450,16 +534,24 @@ impl Running {
 fn kill_compilers() {
     let me = std::process::id();
     for (pid, parent, name) in processes() {
-        let is_mine = parent == me || processes().iter().any(|(other, grandparent, _)| *other == parent && *grandparent == me);
+        let is_mine = parent == me
+            || processes()
+                .iter()
+                .any(|(other, grandparent, _)| *other == parent && *grandparent == me);
         if is_mine && (name == "cargo" || name == "rustc") {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)), Signal::SIGKILL);
+            let _ = kill(
+                nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
+                Signal::SIGKILL,
+            );
         }
     }
 }
 
 /// Process, parent and name of all that can be seen. Only Linux has `/proc`; elsewhere an interrupt waits for the compiler.
 fn processes() -> Vec<(u32, u32, String)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
@@ -482,7 +574,13 @@ mod tests {
         let exported = source
             .lines()
             .filter_map(|line| line.strip_prefix("pub use "))
-            .flat_map(|path| path.trim_end_matches(';').rsplit("::").next().unwrap_or_default().split(['{', '}', ',']))
+            .flat_map(|path| {
+                path.trim_end_matches(';')
+                    .rsplit("::")
+                    .next()
+                    .unwrap_or_default()
+                    .split(['{', '}', ','])
+            })
             .map(str::trim)
             // A trait is no type of a variable.
             .filter(|name| name.starts_with(char::is_uppercase) && *name != "EvcxrDisplay");

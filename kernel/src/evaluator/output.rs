@@ -55,9 +55,17 @@ pub struct Panic {
 impl Panic {
     fn parse(json: &str) -> Option<Panic> {
         let mark: Value = serde_json::from_str(json).ok()?;
-        let number = |name: &str| mark[name].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        let number = |name: &str| {
+            mark[name]
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(0)
+        };
         (mark["mark"] == "panic").then(|| Panic {
-            task: mark["task"].as_str().unwrap_or("a thread without a name").to_owned(),
+            task: mark["task"]
+                .as_str()
+                .unwrap_or("a thread without a name")
+                .to_owned(),
             is_main: mark["main"].as_bool().unwrap_or(false),
             message: mark["message"].as_str().unwrap_or_default().to_owned(),
             build: number("build"),
@@ -79,12 +87,17 @@ pub struct Shared(Arc<Mutex<Running>>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Output belongs to this job from now on.
     pub fn begin(&self, job: JobId) {
-        *self.lock() = Running { job: Some(job), record: Record::default() };
+        *self.lock() = Running {
+            job: Some(job),
+            record: Record::default(),
+        };
     }
 
     /// The job is over; gives its record. Call it when a sync has come back.
@@ -147,7 +160,11 @@ impl Reader {
     /// Reads until the channel fails, which is when the kernel ends.
     pub fn run(mut self) {
         loop {
-            let patience = self.waiting.text.as_ref().map(|text| text.deadline.saturating_duration_since(Instant::now()));
+            let patience = self
+                .waiting
+                .text
+                .as_ref()
+                .map(|text| text.deadline.saturating_duration_since(Instant::now()));
             // To a socket, a timeout of zero would mean for ever.
             if patience == Some(Duration::ZERO) {
                 self.flush();
@@ -183,7 +200,11 @@ impl Reader {
                 let caught = {
                     let mut running = self.shared.lock();
                     running.record.end = Some(end);
-                    if end.panicked { Vec::new() } else { std::mem::take(&mut running.record.panics) }
+                    if end.panicked {
+                        Vec::new()
+                    } else {
+                        std::mem::take(&mut running.record.panics)
+                    }
                 };
                 for panic in caught {
                     self.announce(&panic, ", which the cell caught");
@@ -216,14 +237,25 @@ impl Reader {
             }
             (running.job, std::mem::take(&mut running.record.values))
         };
-        if !values.is_empty() || self.waiting.text.as_ref().is_some_and(|waiting| (waiting.name, waiting.job) != (name, job)) {
+        if !values.is_empty()
+            || self
+                .waiting
+                .text
+                .as_ref()
+                .is_some_and(|waiting| (waiting.name, waiting.job) != (name, job))
+        {
             self.flush();
         }
         for bundle in values {
             (self.events)(Event::Display { job, bundle });
         }
         let deadline = Instant::now() + STREAM_DELAY;
-        let waiting = self.waiting.text.get_or_insert(Text { job, name, text: String::new(), deadline });
+        let waiting = self.waiting.text.get_or_insert(Text {
+            job,
+            name,
+            text: String::new(),
+            deadline,
+        });
         waiting.text.push_str(text);
         if waiting.text.len() >= STREAM_BYTES {
             self.flush();
@@ -239,16 +271,29 @@ impl Reader {
             Some(bundle) if !bundle.contains_key(&mime) => {
                 bundle.insert(mime, content.into());
             }
-            _ => running.record.values.push(MimeBundle::from_iter([(mime, content.into())])),
+            _ => running
+                .record
+                .values
+                .push(MimeBundle::from_iter([(mime, content.into())])),
         }
     }
 
     fn announce(&mut self, panic: &Panic, more: &str) {
         let place = match self.sources.place(panic.build, panic.line) {
-            Some(place) => format!(" at cell [{}] line {}: `{}`", place.cell, place.line, place.text),
+            Some(place) => format!(
+                " at cell [{}] line {}: `{}`",
+                place.cell, place.line, place.text
+            ),
             None => String::new(),
         };
-        self.push(StreamName::Stderr, &format!("`{}` panicked{place}{more}\n  {}\n", panic.task, panic.message.replace('\n', "\n  ")));
+        self.push(
+            StreamName::Stderr,
+            &format!(
+                "`{}` panicked{place}{more}\n  {}\n",
+                panic.task,
+                panic.message.replace('\n', "\n  ")
+            ),
+        );
     }
 
     /// Hands on what waits, cut characters included.
@@ -261,7 +306,10 @@ impl Reader {
     }
 
     fn flush(&mut self) {
-        if let Some(Text { job, name, text, .. }) = self.waiting.text.take() {
+        if let Some(Text {
+            job, name, text, ..
+        }) = self.waiting.text.take()
+        {
             (self.events)(Event::Stream { job, name, text });
         }
     }
@@ -308,7 +356,8 @@ mod tests {
         let bytes = "ofen: größe 炉 \u{1f35e}!".as_bytes();
         for at in 0..=bytes.len() {
             let mut cut = Vec::new();
-            let text = decode(&mut cut, &bytes[..at], false) + &decode(&mut cut, &bytes[at..], false);
+            let text =
+                decode(&mut cut, &bytes[..at], false) + &decode(&mut cut, &bytes[at..], false);
             assert_eq!(text.as_bytes(), bytes, "cut at {at}");
             assert!(cut.is_empty());
         }
@@ -322,7 +371,18 @@ mod tests {
         for odd in ["", "{}", "[1]", r#"{"mark":"end"}"#] {
             assert_eq!(Panic::parse(odd), None, "{odd}");
         }
-        let panic = Panic::parse(r#"{"mark":"panic","task":"ada","main":false,"message":"burnt","build":7,"line":12,"column":5}"#);
-        assert_eq!(panic, Some(Panic { task: "ada".into(), is_main: false, message: "burnt".into(), build: 7, line: 12 }));
+        let panic = Panic::parse(
+            r#"{"mark":"panic","task":"ada","main":false,"message":"burnt","build":7,"line":12,"column":5}"#,
+        );
+        assert_eq!(
+            panic,
+            Some(Panic {
+                task: "ada".into(),
+                is_main: false,
+                message: "burnt".into(),
+                build: 7,
+                line: 12
+            })
+        );
     }
 }

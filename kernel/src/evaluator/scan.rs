@@ -70,7 +70,14 @@ enum Phase {
 impl Scanner {
     /// Starts a scan.
     pub fn new() -> Scanner {
-        Scanner { mark_prefix: None, pending: Vec::new(), held: Vec::new(), parted_complete: false, parted_panic: false, phase: Phase::Outside }
+        Scanner {
+            mark_prefix: None,
+            pending: Vec::new(),
+            held: Vec::new(),
+            parted_complete: false,
+            parted_panic: false,
+            phase: Phase::Outside,
+        }
     }
 
     /// A cell is about to be run with the prelude's hooks around it, which begin their lines with this prefix.
@@ -133,7 +140,10 @@ impl Scanner {
             return Token::Unfinished;
         }
         let prefix = self.mark_prefix.as_deref().unwrap_or(b"\x1e");
-        let starts = |at: &usize| could_begin(&bytes[*at..], b"EVCXR_") || (self.mark_prefix.is_some() && could_begin(&bytes[*at..], prefix));
+        let starts = |at: &usize| {
+            could_begin(&bytes[*at..], b"EVCXR_")
+                || (self.mark_prefix.is_some() && could_begin(&bytes[*at..], prefix))
+        };
         match (0..bytes.len()).find(starts) {
             None => return Token::Text(bytes.len()),
             Some(0) => {}
@@ -141,7 +151,10 @@ impl Scanner {
         }
         if self.mark_prefix.is_some() && bytes.starts_with(prefix) {
             return match line_len(bytes) {
-                Some(len) => Token::Mark { json: prefix.len(), len },
+                Some(len) => Token::Mark {
+                    json: prefix.len(),
+                    len,
+                },
                 None if bytes.len() > MAX_LINE => Token::Text(1),
                 None => Token::Unfinished,
             };
@@ -161,9 +174,16 @@ impl Scanner {
         if bytes.starts_with(BEGIN_CONTENT.as_bytes()) {
             return content_token(bytes);
         }
-        let unfinished = LINE_TOKENS.iter().chain(&[CHANGED_TYPE, BEGIN_CONTENT]).any(|token| could_begin(bytes, token.as_bytes()))
+        let unfinished = LINE_TOKENS
+            .iter()
+            .chain(&[CHANGED_TYPE, BEGIN_CONTENT])
+            .any(|token| could_begin(bytes, token.as_bytes()))
             || (self.mark_prefix.is_some() && could_begin(bytes, prefix));
-        if unfinished { Token::Unfinished } else { Token::Text(1) }
+        if unfinished {
+            Token::Unfinished
+        } else {
+            Token::Text(1)
+        }
     }
 
     fn text(&mut self, len: usize, found: &mut Vec<Found>) {
@@ -231,7 +251,8 @@ impl Scanner {
         self.parted_complete = false;
         self.phase = Phase::Outside;
         found.push(Found::End {
-            panicked: held.iter().any(|token| token == PANIC.as_bytes()) || (parted_panic && hook_saw_a_panic),
+            panicked: held.iter().any(|token| token == PANIC.as_bytes())
+                || (parted_panic && hook_saw_a_panic),
             question_mark: held.iter().any(|token| token == QUESTION_MARK.as_bytes()),
             changed_types: held
                 .iter()
@@ -245,8 +266,15 @@ impl Scanner {
 enum Token {
     Text(usize),
     Line(usize),
-    Mark { json: usize, len: usize },
-    Content { mime: std::ops::Range<usize>, body: std::ops::Range<usize>, len: usize },
+    Mark {
+        json: usize,
+        len: usize,
+    },
+    Content {
+        mime: std::ops::Range<usize>,
+        body: std::ops::Range<usize>,
+        len: usize,
+    },
     Unfinished,
 }
 
@@ -264,19 +292,32 @@ fn could_begin(bytes: &[u8], token: &[u8]) -> bool {
 }
 
 fn line_len(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1)
+    bytes
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .map(|at| at + 1)
 }
 
 fn content_token(bytes: &[u8]) -> Token {
     let Some(head) = line_len(bytes) else {
-        return if bytes.len() > MAX_LINE { Token::Text(1) } else { Token::Unfinished };
+        return if bytes.len() > MAX_LINE {
+            Token::Text(1)
+        } else {
+            Token::Unfinished
+        };
     };
     // An empty content has its end right after the head's newline, so the search begins at that newline.
-    let end = bytes[head - 1..].windows(END_CONTENT.len()).position(|window| window == END_CONTENT.as_bytes());
+    let end = bytes[head - 1..]
+        .windows(END_CONTENT.len())
+        .position(|window| window == END_CONTENT.as_bytes());
     match end {
         Some(at) => {
             let end = head - 1 + at;
-            Token::Content { mime: BEGIN_CONTENT.len()..head - 1, body: head.min(end)..end.max(head.min(end)), len: end + END_CONTENT.len() }
+            Token::Content {
+                mime: BEGIN_CONTENT.len()..head - 1,
+                body: head.min(end)..end.max(head.min(end)),
+                len: end + END_CONTENT.len(),
+            }
         }
         None if bytes.len() > MAX_CONTENT => Token::Text(1),
         None => Token::Unfinished,
@@ -291,7 +332,11 @@ mod tests {
     const END: &str = "\x1esecret {\"mark\":\"end\",\"panics\":0}\n";
 
     fn end(panicked: bool) -> Found {
-        Found::End { panicked, question_mark: false, changed_types: Vec::new() }
+        Found::End {
+            panicked,
+            question_mark: false,
+            changed_types: Vec::new(),
+        }
     }
 
     fn text(text: &str) -> Found {
@@ -301,7 +346,11 @@ mod tests {
     fn marked() -> Scanner {
         let mut scanner = Scanner::new();
         scanner.expect_cell(PREFIX.as_bytes());
-        assert_eq!(scanner.take(COMPLETE.as_bytes()), [], "the hook before the cell");
+        assert_eq!(
+            scanner.take(COMPLETE.as_bytes()),
+            [],
+            "the hook before the cell"
+        );
         scanner
     }
 
@@ -320,37 +369,93 @@ mod tests {
     fn the_learners_words_and_evcxrs_are_told_apart_however_the_bytes_are_cut() {
         let hook_saw = "\x1esecret {\"mark\":\"end\",\"panics\":1}\n";
         for (name, stream, want) in [
-            ("nothing printed", format!("{COMPLETE}{END}"), vec![end(false)]),
-            ("print without newline", format!("x{COMPLETE}{END}"), vec![text("x"), end(false)]),
-            ("a panic", format!("x\n{PANIC}{COMPLETE}{END}"), vec![text("x\n"), end(true)]),
-            ("a panic after a partial line", format!("x{PANIC}{COMPLETE}{END}"), vec![text("x"), end(true)]),
-            ("the learner prints the panic line", format!("{PANIC}y\n{COMPLETE}{END}"), vec![text("y\n"), text(PANIC), end(false)]),
-            ("another thread prints between panic and end", format!("{PANIC}y\n{COMPLETE}{hook_saw}"), vec![text("y\n"), end(true)]),
-            ("another thread prints before the end mark", format!("{COMPLETE}y\n{END}"), vec![text("y\n"), end(false)]),
-            ("the learner prints the complete line", format!("{COMPLETE}y\n{COMPLETE}{END}"), vec![text("y\n"), text(COMPLETE), end(false)]),
-            ("twice in a row", format!("{COMPLETE}{COMPLETE}{END}"), vec![text(COMPLETE), end(false)]),
+            (
+                "nothing printed",
+                format!("{COMPLETE}{END}"),
+                vec![end(false)],
+            ),
+            (
+                "print without newline",
+                format!("x{COMPLETE}{END}"),
+                vec![text("x"), end(false)],
+            ),
+            (
+                "a panic",
+                format!("x\n{PANIC}{COMPLETE}{END}"),
+                vec![text("x\n"), end(true)],
+            ),
+            (
+                "a panic after a partial line",
+                format!("x{PANIC}{COMPLETE}{END}"),
+                vec![text("x"), end(true)],
+            ),
+            (
+                "the learner prints the panic line",
+                format!("{PANIC}y\n{COMPLETE}{END}"),
+                vec![text("y\n"), text(PANIC), end(false)],
+            ),
+            (
+                "another thread prints between panic and end",
+                format!("{PANIC}y\n{COMPLETE}{hook_saw}"),
+                vec![text("y\n"), end(true)],
+            ),
+            (
+                "another thread prints before the end mark",
+                format!("{COMPLETE}y\n{END}"),
+                vec![text("y\n"), end(false)],
+            ),
+            (
+                "the learner prints the complete line",
+                format!("{COMPLETE}y\n{COMPLETE}{END}"),
+                vec![text("y\n"), text(COMPLETE), end(false)],
+            ),
+            (
+                "twice in a row",
+                format!("{COMPLETE}{COMPLETE}{END}"),
+                vec![text(COMPLETE), end(false)],
+            ),
             (
                 "a value",
                 format!("EVCXR_BEGIN_CONTENT text/plain\n4\n2\nEVCXR_END_CONTENT\n{COMPLETE}{END}"),
-                vec![Found::Content("text/plain".into(), b"4\n2".to_vec()), end(false)],
+                vec![
+                    Found::Content("text/plain".into(), b"4\n2".to_vec()),
+                    end(false),
+                ],
             ),
             (
                 "an empty value",
                 format!("EVCXR_BEGIN_CONTENT text/plain\n\nEVCXR_END_CONTENT\n{COMPLETE}{END}"),
                 vec![Found::Content("text/plain".into(), Vec::new()), end(false)],
             ),
-            ("almost a marker", format!("EVCXR_EXEC EVCX{COMPLETE}{END}"), vec![text("EVCXR_EXEC EVCX"), end(false)]),
+            (
+                "almost a marker",
+                format!("EVCXR_EXEC EVCX{COMPLETE}{END}"),
+                vec![text("EVCXR_EXEC EVCX"), end(false)],
+            ),
             (
                 "marks of panics",
                 format!("a\x1esecret {{\"mark\":\"panic\"}}\nb{COMPLETE}{END}"),
-                vec![text("a"), Found::Mark("{\"mark\":\"panic\"}".into()), text("b"), end(false)],
+                vec![
+                    text("a"),
+                    Found::Mark("{\"mark\":\"panic\"}".into()),
+                    text("b"),
+                    end(false),
+                ],
             ),
-            ("a forged mark", format!("\x1eguess {{\"mark\":\"end\"}}\n{COMPLETE}{END}"), vec![text("\x1eguess {\"mark\":\"end\"}\n"), end(false)]),
+            (
+                "a forged mark",
+                format!("\x1eguess {{\"mark\":\"end\"}}\n{COMPLETE}{END}"),
+                vec![text("\x1eguess {\"mark\":\"end\"}\n"), end(false)],
+            ),
         ] {
             let want = joined(want);
             for cut in 1..=stream.len() {
                 let mut scanner = marked();
-                let found: Vec<Found> = stream.as_bytes().chunks(cut).flat_map(|bytes| scanner.take(bytes)).collect();
+                let found: Vec<Found> = stream
+                    .as_bytes()
+                    .chunks(cut)
+                    .flat_map(|bytes| scanner.take(bytes))
+                    .collect();
                 assert_eq!(joined(found), want, "{name}, cut every {cut} bytes");
                 assert!(!scanner.is_waiting(), "{name}: nothing is left over");
             }
@@ -362,13 +467,24 @@ mod tests {
         let mut scanner = Scanner::new();
         scanner.expect_cell(PREFIX.as_bytes());
         let found = scanner.take(format!("late{COMPLETE}a{COMPLETE}{END}{COMPLETE}b").as_bytes());
-        assert_eq!(found, [text("latea"), end(false), Found::Complete, text("b")]);
+        assert_eq!(
+            found,
+            [text("latea"), end(false), Found::Complete, text("b")]
+        );
     }
 
     #[test]
     fn a_question_mark_and_changed_types_reach_evcxr() {
-        let found = marked().take(format!("{QUESTION_MARK}{CHANGED_TYPE}oven\n{COMPLETE}{END}").as_bytes());
-        assert_eq!(found, [Found::End { panicked: false, question_mark: true, changed_types: vec!["oven".into()] }]);
+        let found =
+            marked().take(format!("{QUESTION_MARK}{CHANGED_TYPE}oven\n{COMPLETE}{END}").as_bytes());
+        assert_eq!(
+            found,
+            [Found::End {
+                panicked: false,
+                question_mark: true,
+                changed_types: vec!["oven".into()]
+            }]
+        );
     }
 
     #[test]
@@ -377,7 +493,10 @@ mod tests {
         assert_eq!(scanner.take(b"Is it E"), [text("Is it ")]);
         assert!(scanner.is_waiting());
         assert_eq!(scanner.give_up(false), [text("E")]);
-        assert_eq!(scanner.take(b"VCXR_EXECUTION_COMPLETE\n"), [text("VCXR_EXECUTION_COMPLETE\n")]);
+        assert_eq!(
+            scanner.take(b"VCXR_EXECUTION_COMPLETE\n"),
+            [text("VCXR_EXECUTION_COMPLETE\n")]
+        );
     }
 
     #[test]
@@ -385,12 +504,18 @@ mod tests {
         let mut scanner = marked();
         assert_eq!(scanner.take(b"EVCXR_BEGIN_CONTENT text/plain\nabc"), []);
         assert_eq!(scanner.give_up(false), []);
-        assert_eq!(scanner.give_up(true), [text("EVCXR_BEGIN_CONTENT text/plain\nabc")]);
+        assert_eq!(
+            scanner.give_up(true),
+            [text("EVCXR_BEGIN_CONTENT text/plain\nabc")]
+        );
     }
 
     #[test]
     fn without_a_prelude_every_complete_counts() {
         let mut scanner = Scanner::new();
-        assert_eq!(scanner.take(format!("a{COMPLETE}").as_bytes()), [text("a"), Found::Complete]);
+        assert_eq!(
+            scanner.take(format!("a{COMPLETE}").as_bytes()),
+            [text("a"), Found::Complete]
+        );
     }
 }

@@ -31,7 +31,11 @@ impl Cell {
     pub fn new(number: u32, text: &str) -> Cell {
         const BEFORE: &str = "fn f(){";
         let start = rust_begins_at(text);
-        let parsed = SourceFile::parse(&format!("{BEFORE}{}\n}}", &text[start..]), Edition::Edition2024).tree();
+        let parsed = SourceFile::parse(
+            &format!("{BEFORE}{}\n}}", &text[start..]),
+            Edition::Edition2024,
+        )
+        .tree();
         let body = parsed.items().find_map(|item| match item {
             ast::Item::Fn(function) => function.body()?.stmt_list(),
             _ => None,
@@ -44,10 +48,17 @@ impl Cell {
                 let range = node.text_range();
                 let at = |offset: usize| (offset + start).checked_sub(BEFORE.len());
                 let range = at(range.start().into())?..at(range.end().into())?.min(text.len());
-                (range.start < range.end).then(|| Node { range, is_item: ast::Item::can_cast(node.kind()) })
+                (range.start < range.end).then(|| Node {
+                    range,
+                    is_item: ast::Item::can_cast(node.kind()),
+                })
             })
             .collect();
-        Cell { number, text: text.to_owned(), nodes }
+        Cell {
+            number,
+            text: text.to_owned(),
+            nodes,
+        }
     }
 
     /// Whether later files hold text of this cell too.
@@ -62,7 +73,11 @@ impl Cell {
 
     /// Line `line` (from 1) of the cell's text, without white space around it.
     pub fn line(&self, line: u32) -> &str {
-        self.text.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default().trim()
+        self.text
+            .lines()
+            .nth(line.saturating_sub(1) as usize)
+            .unwrap_or_default()
+            .trim()
     }
 }
 
@@ -80,7 +95,10 @@ fn rust_begins_at(text: &str) -> usize {
 }
 
 fn line_number(text: &str, at: usize) -> u32 {
-    let lines = text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count();
+    let lines = text.as_bytes()[..at.min(text.len())]
+        .iter()
+        .filter(|&&byte| byte == b'\n')
+        .count();
     u32::try_from(lines).unwrap_or(u32::MAX - 1) + 1
 }
 
@@ -118,7 +136,9 @@ impl SourceMap {
                 let text = &cell.text[node.range.clone()];
                 // Statements keep their order; items are sorted by name.
                 let from = if node.is_item { 0 } else { after };
-                let Some(found) = find_free(generated, text, from, &pieces) else { continue };
+                let Some(found) = find_free(generated, text, from, &pieces) else {
+                    continue;
+                };
                 if !node.is_item {
                     after = found.end;
                 }
@@ -139,13 +159,19 @@ impl SourceMap {
 
     /// The cell and the byte in it that byte `at` of the generated file came from.
     pub fn cell_of_byte(&self, at: usize) -> Option<(&Arc<Cell>, usize)> {
-        let piece = self.pieces.iter().find(|piece| piece.bytes.start <= at && at <= piece.bytes.end)?;
+        let piece = self
+            .pieces
+            .iter()
+            .find(|piece| piece.bytes.start <= at && at <= piece.bytes.end)?;
         Some((&piece.cell, piece.cell_start + (at - piece.bytes.start)))
     }
 
     /// The cell and the line in it (from 1) that line `line` of the generated file came from.
     pub fn cell_of_line(&self, line: u32) -> Option<(&Arc<Cell>, u32)> {
-        let piece = self.pieces.iter().find(|piece| piece.line <= line && line < piece.line + piece.lines)?;
+        let piece = self
+            .pieces
+            .iter()
+            .find(|piece| piece.line <= line && line < piece.line + piece.lines)?;
         Some((&piece.cell, piece.cell_line + (line - piece.line)))
     }
 }
@@ -156,9 +182,18 @@ fn find_free(generated: &str, text: &str, from: usize, taken: &[Piece]) -> Optio
     let mut at = from;
     while let Some(found) = generated.get(at..)?.find(text) {
         let range = at + found..at + found + text.len();
-        let part_of_a_word = generated[..range.start].chars().next_back().is_some_and(is_word) && text.starts_with(is_word)
-            || generated[range.end..].chars().next().is_some_and(is_word) && text.ends_with(is_word);
-        if !part_of_a_word && taken.iter().all(|piece| range.end <= piece.bytes.start || piece.bytes.end <= range.start) {
+        let part_of_a_word = generated[..range.start]
+            .chars()
+            .next_back()
+            .is_some_and(is_word)
+            && text.starts_with(is_word)
+            || generated[range.end..].chars().next().is_some_and(is_word)
+                && text.ends_with(is_word);
+        if !part_of_a_word
+            && taken
+                .iter()
+                .all(|piece| range.end <= piece.bytes.start || piece.bytes.end <= range.start)
+        {
             return Some(range);
         }
         at = range.start + text.chars().next().map_or(1, char::len_utf8);
@@ -176,14 +211,26 @@ mod tests {
 
     /// Where `needle` of the generated file came from, as "cell:line".
     fn origin(map: &SourceMap, generated: &str, needle: &str) -> String {
-        let line = line_number(generated, generated.find(needle).expect("the needle is there"));
-        map.cell_of_line(line).map_or_else(|| "nowhere".into(), |(cell, line)| format!("{}:{line}", cell.number))
+        let line = line_number(
+            generated,
+            generated.find(needle).expect("the needle is there"),
+        );
+        map.cell_of_line(line).map_or_else(
+            || "nowhere".into(),
+            |(cell, line)| format!("{}:{line}", cell.number),
+        )
     }
 
     #[test]
     fn lines_of_statements_and_items_are_found_in_their_cells() {
-        let first = cell(3, "// a comment\nfn bake(loaves: u32) -> u32 {\n    loaves * 2\n}\n");
-        let second = cell(5, ":dep libc\n\nlet a = 1;\n// between\nlet b = bake(a);\n\n{\n    a + b;\n    panic!(\"burnt\");\n}\na + 1");
+        let first = cell(
+            3,
+            "// a comment\nfn bake(loaves: u32) -> u32 {\n    loaves * 2\n}\n",
+        );
+        let second = cell(
+            5,
+            ":dep libc\n\nlet a = 1;\n// between\nlet b = bake(a);\n\n{\n    a + b;\n    panic!(\"burnt\");\n}\na + 1",
+        );
         let generated = "#![allow(dead_code)]\nfn bake(loaves: u32) -> u32 {\n    loaves * 2\n}\npub fn run() {\nif x {\nlet a = 1;\n// between\n\
                          let b = bake(a);\n\n{\n    a + b;\n    panic!(\"burnt\");\n}\n(\na + 1\n).evcxr_display();\n}}\n";
         let map = SourceMap::new(generated, &[first, second]);
@@ -211,7 +258,11 @@ mod tests {
         let map = SourceMap::new(generated, &[twice]);
         assert_eq!(map.cell_of_line(3).map(|(_, line)| line), Some(1));
         assert_eq!(map.cell_of_line(4).map(|(_, line)| line), Some(2));
-        assert_eq!(map.cell_of_line(5).map(|(_, line)| line), None, "`max + 1` is not the learner's `x + 1`");
+        assert_eq!(
+            map.cell_of_line(5).map(|(_, line)| line),
+            None,
+            "`max + 1` is not the learner's `x + 1`"
+        );
         assert_eq!(map.cell_of_line(6).map(|(_, line)| line), Some(3));
     }
 
@@ -220,14 +271,33 @@ mod tests {
         let old = cell(1, "fn oven() {\n    1;\n}");
         let new = cell(2, "fn oven() {\n    2;\n}");
         let map = SourceMap::new("fn oven() {\n    2;\n}\n", &[old, new]);
-        assert_eq!(map.cell_of_line(2).map(|(cell, line)| (cell.number, line)), Some((2, 2)));
+        assert_eq!(
+            map.cell_of_line(2).map(|(cell, line)| (cell.number, line)),
+            Some((2, 2))
+        );
     }
 
     #[test]
     fn any_text_is_a_cell() {
-        for text in ["", "\n", ":dep", "}", "fn", "let x = \"", "é", "{{{", "!ls\n:help\n", "//"] {
+        for text in [
+            "",
+            "\n",
+            ":dep",
+            "}",
+            "fn",
+            "let x = \"",
+            "é",
+            "{{{",
+            "!ls\n:help\n",
+            "//",
+        ] {
             let odd = cell(1, text);
-            assert!(odd.nodes.iter().all(|node| odd.text.get(node.range.clone()).is_some()), "{text:?}");
+            assert!(
+                odd.nodes
+                    .iter()
+                    .all(|node| odd.text.get(node.range.clone()).is_some()),
+                "{text:?}"
+            );
             SourceMap::new("fn run() { }", &[odd]);
         }
     }

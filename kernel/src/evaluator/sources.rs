@@ -62,14 +62,23 @@ impl Sources {
     pub fn place(&self, build: u32, line: u32) -> Option<CellLine> {
         let known = self.lock();
         let (cell, line) = known.files.get(&build)?.cell_of_line(line)?;
-        Some(CellLine { cell: cell.number, line, text: cell.line(line).to_owned() })
+        Some(CellLine {
+            cell: cell.number,
+            line,
+            text: cell.line(line).to_owned(),
+        })
     }
 }
 
 /// The number `n` in `…/libcode_n.so`, or 0.
 pub fn build_number(path: &str) -> u32 {
-    let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    stem.rsplit_once("code_").and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+    let stem = Path::new(path)
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
+    stem.rsplit_once("code_")
+        .and_then(|(_, number)| number.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -84,7 +93,11 @@ mod tests {
         sources.begin(2, "let a = 1;");
         sources.begin(3, "bake();");
         sources.enter(9, "fn bake() {\n    panic!();\n}\nfn run() {\nbake();\n}");
-        let place = |build, line| sources.place(build, line).map(|place| (place.cell, place.line, place.text));
+        let place = |build, line| {
+            sources
+                .place(build, line)
+                .map(|place| (place.cell, place.line, place.text))
+        };
         assert_eq!(place(9, 2), Some((1, 2, "panic!();".into())));
         assert_eq!(place(9, 5), Some((3, 1, "bake();".into())));
         assert_eq!(place(9, 4), None);
@@ -93,7 +106,13 @@ mod tests {
 
     #[test]
     fn build_numbers_are_read_from_paths() {
-        for (path, want) in [("/w/target/debug/deps/libcode_12.so", 12), ("code_3.dll", 3), ("libctx.so", 0), ("", 0), ("/libcode_x.so", 0)] {
+        for (path, want) in [
+            ("/w/target/debug/deps/libcode_12.so", 12),
+            ("code_3.dll", 3),
+            ("libctx.so", 0),
+            ("", 0),
+            ("/libcode_x.so", 0),
+        ] {
             assert_eq!(build_number(path), want, "{path}");
         }
     }

@@ -38,9 +38,15 @@ const READ_BYTES: usize = 64 * 1024;
 /// # Panics
 /// When the kernel did not start this process: without its descriptors there is nothing to do.
 pub fn fork_worker() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<RawFd>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<RawFd>().ok())
+    };
     let Some(output_fd) = number(OUTPUT_FD) else {
-        eprintln!("threadbook: {OUTPUT_FD} is not set: this process is started by the kernel, not by hand");
+        eprintln!(
+            "threadbook: {OUTPUT_FD} is not set: this process is started by the kernel, not by hand"
+        );
         std::process::exit(2);
     };
     // SAFETY: the kernel opened this descriptor for this process and nothing else here owns it.
@@ -53,19 +59,28 @@ pub fn fork_worker() {
 }
 
 fn fork_with(output: &Channel, trace: Option<RawFd>, prefix: &str) -> io::Result<()> {
-    // A group of its own, so that an interrupt can end the worker and whatever the learner's code has started.
-    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     let (commands_read, commands) = nix::unistd::pipe()?;
     let (stdout, stdout_write) = nix::unistd::pipe()?;
     let (stderr, stderr_write) = nix::unistd::pipe()?;
     // SAFETY: no thread has been started in this process, so the child may run any code.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
+            // A group of its own, so that whatever the learner's code starts can be ended with it.
+            nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
             drop((commands, stdout, stderr));
-            become_worker(commands_read, stdout_write, stderr_write, output.raw_fd(), trace, prefix)
+            become_worker(
+                commands_read,
+                stdout_write,
+                stderr_write,
+                output.raw_fd(),
+                trace,
+                prefix,
+            )
         }
         ForkResult::Parent { child } => {
             drop((commands_read, stdout_write, stderr_write));
+            // The child does the same; whoever is first, the group is there when this returns.
+            let _ = nix::unistd::setpgid(child, child);
             let prelude = std::env::var_os(PRELUDE_SO).map(PathBuf::from);
             let supervisor = Supervisor {
                 output,
@@ -86,7 +101,14 @@ fn fork_with(output: &Channel, trace: Option<RawFd>, prefix: &str) -> io::Result
 }
 
 /// Makes this process the worker: its three standard streams are the supervisor's pipes, and it dies with the supervisor.
-fn become_worker(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd, output_fd: RawFd, trace: Option<RawFd>, prefix: &str) -> io::Result<()> {
+fn become_worker(
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    output_fd: RawFd,
+    trace: Option<RawFd>,
+    prefix: &str,
+) -> io::Result<()> {
     for (from, to) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         let from = from.into_raw_fd();
         // SAFETY: both numbers are open descriptors of this process, and the standard ones are owned by nobody.
@@ -122,13 +144,22 @@ fn become_worker(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd, output_fd: Ra
     Ok(())
 }
 
-/// A pipe's writing end, for the handler of SIGCHLD.
-static CHILD_DIED: AtomicI32 = AtomicI32::new(-1);
+/// A pipe's writing end, for the handlers of signals.
+static SIGNALLED: AtomicI32 = AtomicI32::new(-1);
 
-extern "C" fn child_died(_: i32) {
+extern "C" fn note_signal(signal: i32) {
+    let byte = [if signal == libc::SIGTERM {
+        TERMINATE
+    } else {
+        CHILD_DIED
+    }];
     // SAFETY: `write` is async-signal-safe; the descriptor stays open as long as the process.
-    unsafe { libc::write(CHILD_DIED.load(Ordering::Relaxed), [1u8].as_ptr().cast(), 1) };
+    unsafe { libc::write(SIGNALLED.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
 }
+
+const CHILD_DIED: u8 = b'c';
+/// The kernel wants the learner's code to end: an interrupt, or its own end.
+const TERMINATE: u8 = b't';
 
 struct Supervisor<'a> {
     output: &'a Channel,
@@ -148,14 +179,25 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     /// Runs until evcxr closes its pipe or the worker is dead. Gives the status to exit with.
     fn run(mut self) -> io::Result<i32> {
-        let (died, died_write) = nix::unistd::pipe()?;
-        CHILD_DIED.store(died_write.into_raw_fd(), Ordering::Relaxed);
-        let action = SigAction::new(SigHandler::Handler(child_died), SaFlags::SA_RESTART | SaFlags::SA_NOCLDSTOP, SigSet::empty());
-        // SAFETY: the handler only writes to a pipe.
-        unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+        let (signals, signals_write) = nix::unistd::pipe()?;
+        SIGNALLED.store(signals_write.into_raw_fd(), Ordering::Relaxed);
+        let action = SigAction::new(
+            SigHandler::Handler(note_signal),
+            SaFlags::SA_RESTART | SaFlags::SA_NOCLDSTOP,
+            SigSet::empty(),
+        );
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM] {
+            // SAFETY: the handler only writes to a pipe.
+            unsafe { sigaction(signal, &action) }?;
+        }
         // A learner's interrupt from a terminal is the kernel's business.
         // SAFETY: ignoring a signal runs no code.
-        unsafe { sigaction(Signal::SIGINT, &SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty())) }?;
+        unsafe {
+            sigaction(
+                Signal::SIGINT,
+                &SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty()),
+            )
+        }?;
         let mut from_evcxr = Lines::default();
         let stdin = io::stdin();
         loop {
@@ -163,19 +205,24 @@ impl Supervisor<'_> {
             if let Some(death) = self.death()? {
                 return self.report(death);
             }
-            let timeout = if self.scanner.is_waiting() { PollTimeout::from(TOKEN_PATIENCE_MS) } else { PollTimeout::NONE };
+            let timeout = if self.scanner.is_waiting() {
+                PollTimeout::from(TOKEN_PATIENCE_MS)
+            } else {
+                PollTimeout::NONE
+            };
             let mut fds = [
                 PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN),
                 PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
-                PollFd::new(died.as_fd(), PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             ];
             let ready = match poll(&mut fds, timeout) {
                 Ok(ready) => ready,
                 Err(nix::errno::Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let [stdout_ready, stderr_ready, evcxr_ready, died_ready] = fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+            let [stdout_ready, stderr_ready, evcxr_ready, signalled] =
+                fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
             if ready == 0 {
                 let found = self.scanner.give_up(false);
                 self.tell(found)?;
@@ -192,31 +239,48 @@ impl Supervisor<'_> {
             if evcxr_ready {
                 let bytes = read_some(stdin.as_fd())?;
                 if bytes.is_empty() {
-                    let _ = nix::sys::signal::killpg(Pid::from_raw(0), Signal::SIGKILL);
+                    self.kill_worker();
+                    // Reaped here: in a container there may be nobody else to do it.
+                    let _ = waitpid(self.worker, None);
                     return Ok(0);
                 }
                 for line in from_evcxr.take(&bytes) {
                     self.command(&line)?;
                 }
             }
-            if died_ready {
-                read_some(&died)?;
+            if signalled && read_some(&signals)?.contains(&TERMINATE) {
+                self.kill_worker();
             }
         }
     }
 
+    /// Ends the worker and what it has started. That it is dead comes by SIGCHLD.
+    fn kill_worker(&self) {
+        let _ = nix::sys::signal::killpg(self.worker, Signal::SIGKILL);
+    }
+
     /// Passes a line of evcxr's on to the worker, with the prelude's hooks around a cell.
     fn command(&mut self, line: &str) -> io::Result<()> {
-        let Some(path) = line.strip_prefix("LOAD_AND_RUN ").and_then(|rest| rest.split(' ').next()) else {
+        let Some(path) = line
+            .strip_prefix("LOAD_AND_RUN ")
+            .and_then(|rest| rest.split(' ').next())
+        else {
             return writeln!(self.commands, "{line}");
         };
         self.output.send(&Packet::Begin(path.to_owned()))?;
-        match self.prelude.as_deref().filter(|prelude| Path::exists(prelude)) {
+        match self
+            .prelude
+            .as_deref()
+            .filter(|prelude| Path::exists(prelude))
+        {
             Some(prelude) => {
                 self.scanner.expect_cell(&self.prefix);
                 self.hooked = true;
                 let prelude = prelude.display();
-                writeln!(self.commands, "LOAD_AND_RUN {prelude} threadbook_cell_begin\n{line}\nLOAD_AND_RUN {prelude} threadbook_cell_end")
+                writeln!(
+                    self.commands,
+                    "LOAD_AND_RUN {prelude} threadbook_cell_begin\n{line}\nLOAD_AND_RUN {prelude} threadbook_cell_end"
+                )
             }
             None => writeln!(self.commands, "{line}"),
         }
@@ -227,11 +291,20 @@ impl Supervisor<'_> {
         for found in found {
             match found {
                 Found::Text(bytes) => self.output.send(&Packet::Stdout(bytes))?,
-                Found::Content(mime, content) => self.output.send(&Packet::Content(mime, content))?,
+                Found::Content(mime, content) => {
+                    self.output.send(&Packet::Content(mime, content))?
+                }
                 Found::Mark(json) => self.output.send(&Packet::Mark(json))?,
-                Found::End { panicked, question_mark, changed_types } => {
+                Found::End {
+                    panicked,
+                    question_mark,
+                    changed_types,
+                } => {
                     self.pump_stderr()?;
-                    self.output.send(&Packet::End(CellEnd { panicked, question_mark }))?;
+                    self.output.send(&Packet::End(CellEnd {
+                        panicked,
+                        question_mark,
+                    }))?;
                     let mut lines = String::new();
                     if panicked {
                         lines.push_str("EVCXR_PANIC_NOTIFICATION\n");
@@ -246,7 +319,9 @@ impl Supervisor<'_> {
                     self.after_end = Some(lines);
                 }
                 // With hooks around each cell, a completion that no end mark announced is a line that the learner printed between cells.
-                Found::Complete if self.hooked && self.after_end.is_none() => self.output.send(&Packet::Stdout(COMPLETE.into()))?,
+                Found::Complete if self.hooked && self.after_end.is_none() => {
+                    self.output.send(&Packet::Stdout(COMPLETE.into()))?
+                }
                 Found::Complete => {
                     let lines = self.after_end.take().unwrap_or_else(|| COMPLETE.to_owned());
                     let mut evcxr = io::stdout().lock();
@@ -313,9 +388,14 @@ struct Lines {
 impl Lines {
     fn take(&mut self, bytes: &[u8]) -> Vec<String> {
         self.rest.extend_from_slice(bytes);
-        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
+        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else {
+            return Vec::new();
+        };
         let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
+        String::from_utf8_lossy(&whole)
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 }
 

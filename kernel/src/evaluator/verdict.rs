@@ -21,12 +21,27 @@ pub fn of_a_cell_that_ran(record: &Record, sources: &Sources) -> Option<CellErro
             traceback.push(format!("  --> cell [{}] line {}", place.cell, place.line));
             traceback.push(format!("  | {}", place.text));
         }
-        return Some(CellError { ename: "Panic".into(), evalue: first_line(message), traceback });
+        return Some(CellError {
+            ename: "Panic".into(),
+            evalue: first_line(message),
+            traceback,
+        });
     }
     if end.question_mark {
-        let message = if record.last_error_line.is_empty() { "the `?` operator ended the cell".to_owned() } else { record.last_error_line.clone() };
-        let traceback = vec![format!("{RED}Error{PLAIN}: {message}"), "  `?` ended the cell here: the rest of it did not run".into()];
-        return Some(CellError { ename: "Error".into(), evalue: message, traceback });
+        let message = if record.last_error_line.is_empty() {
+            "the `?` operator ended the cell".to_owned()
+        } else {
+            record.last_error_line.clone()
+        };
+        let traceback = vec![
+            format!("{RED}Error{PLAIN}: {message}"),
+            "  `?` ended the cell here: the rest of it did not run".into(),
+        ];
+        return Some(CellError {
+            ename: "Error".into(),
+            evalue: message,
+            traceback,
+        });
     }
     None
 }
@@ -34,32 +49,63 @@ pub fn of_a_cell_that_ran(record: &Record, sources: &Sources) -> Option<CellErro
 /// The error of a cell whose process died.
 pub fn of_a_dead_worker(death: Option<Death>, interrupted: bool) -> CellError {
     if interrupted {
-        return error("Interrupted", "interrupted: the learner's process was ended", LOST);
+        return error(
+            "Interrupted",
+            "interrupted: the learner's process was ended",
+            LOST,
+        );
     }
     match death {
-        Some(Death::Exit(code)) => error("Exit", &format!("the cell ended its process with exit status {code}"), LOST),
+        Some(Death::Exit(code)) => error(
+            "Exit",
+            &format!("the cell ended its process with exit status {code}"),
+            LOST,
+        ),
         Some(Death::Signal(signal)) => {
-            let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned());
+            let name = Signal::try_from(signal).map_or_else(
+                |_| format!("signal {signal}"),
+                |signal| signal.as_str().to_owned(),
+            );
             let why = match signal {
-                libc::SIGABRT => "it called abort, overflowed its stack, or panicked while it was panicking",
-                libc::SIGSEGV | libc::SIGBUS => "it touched memory that is not its own, or overflowed its stack",
+                libc::SIGABRT => {
+                    "it called abort, overflowed its stack, or panicked while it was panicking"
+                }
+                libc::SIGSEGV | libc::SIGBUS => {
+                    "it touched memory that is not its own, or overflowed its stack"
+                }
                 libc::SIGKILL => "somebody ended it, or the machine ran out of memory",
                 _ => "it did not handle that signal",
             };
-            error("Signal", &format!("the cell's process was ended by {name}: {why}"), LOST)
+            error(
+                "Signal",
+                &format!("the cell's process was ended by {name}: {why}"),
+                LOST,
+            )
         }
-        None => error("Signal", "the cell's process is gone, and nobody saw how", LOST),
+        None => error(
+            "Signal",
+            "the cell's process is gone, and nobody saw how",
+            LOST,
+        ),
     }
 }
 
 /// The error of a cell whose compilation was interrupted.
 pub fn interrupted_compiler() -> CellError {
-    error("Interrupted", "interrupted while it was being compiled", "nothing ran, and nothing is lost")
+    error(
+        "Interrupted",
+        "interrupted while it was being compiled",
+        "nothing ran, and nothing is lost",
+    )
 }
 
 /// The error of a cell that evcxr refuses, or of a command that failed.
 pub fn refused(message: &str) -> CellError {
-    CellError { ename: "Refused".into(), evalue: first_line(message), traceback: vec![format!("{RED}Refused{PLAIN}: {message}")] }
+    CellError {
+        ename: "Refused".into(),
+        evalue: first_line(message),
+        traceback: vec![format!("{RED}Refused{PLAIN}: {message}")],
+    }
 }
 
 /// The error of a cell when evcxr itself broke.
@@ -72,7 +118,14 @@ pub fn broken(message: &str) -> CellError {
 }
 
 fn error(ename: &str, evalue: &str, next: &str) -> CellError {
-    CellError { ename: ename.into(), evalue: evalue.into(), traceback: vec![format!("{RED}{ename}{PLAIN}: {evalue}"), format!("  {next}")] }
+    CellError {
+        ename: ename.into(),
+        evalue: evalue.into(),
+        traceback: vec![
+            format!("{RED}{ename}{PLAIN}: {evalue}"),
+            format!("  {next}"),
+        ],
+    }
 }
 
 fn first_line(text: &str) -> String {
