@@ -5,6 +5,8 @@
 pub mod cell;
 pub mod cli;
 pub mod evaluator;
+#[cfg(test)]
+mod layers;
 pub mod lessons;
 pub mod parts;
 pub mod picture;

@@ -39,7 +39,9 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cell_timeout: Duration::from_secs(120) }
+        Options {
+            cell_timeout: Duration::from_secs(120),
+        }
     }
 }
 
@@ -48,7 +50,9 @@ impl Default for Options {
 /// Stops at the first such cell; the outputs up to it are written. `Err` when there was no running at all: a file that is no notebook, a kernel that
 /// does not start. No kernel process is left behind, whatever happens.
 pub fn run_notebooks(paths: &[PathBuf], options: &Options) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     for path in paths {
         let mut notebook = read(path)?;
         let ran = runtime.block_on(run(path, &mut notebook, options));
@@ -63,41 +67,62 @@ pub fn run_notebooks(paths: &[PathBuf], options: &Options) -> anyhow::Result<boo
 }
 
 /// Runs one notebook; `Some` says which cell did what it should not.
-async fn run(path: &Path, notebook: &mut Value, options: &Options) -> anyhow::Result<Option<String>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let cells = notebook["cells"].as_array_mut().context("checked when it was read")?;
+async fn run(
+    path: &Path,
+    notebook: &mut Value,
+    options: &Options,
+) -> anyhow::Result<Option<String>> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let cells = notebook["cells"]
+        .as_array_mut()
+        .context("checked when it was read")?;
 
     let progress = ProgressBar::new(cells.len() as u64);
-    progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} cell {pos} of {len}, {elapsed}")?);
+    progress.set_style(ProgressStyle::with_template(
+        "{msg} {wide_bar} cell {pos} of {len}, {elapsed}",
+    )?);
     progress.set_message(format!("{name}: starting the kernel"));
     progress.enable_steady_tick(Duration::from_millis(200));
     let mut kernel = Kernel::start(folder).await?;
     progress.set_message(name);
 
-    let total = cells.len();
     let mut failure = None;
-    for (at, cell) in cells.iter_mut().enumerate() {
+    // Counted as people see them: by the number in brackets, which only code cells that are run have.
+    let runs = |cell: &Value| cell["cell_type"] == "code" && !has_tag(cell, "skip-execution");
+    let total = cells.iter().filter(|cell| runs(cell)).count();
+    progress.set_length(total as u64);
+    for (at, cell) in cells.iter_mut().filter(|cell| runs(cell)).enumerate() {
         progress.set_position(at as u64 + 1);
-        if cell["cell_type"] == "code"
-            && !has_tag(cell, "skip-execution")
-            && let Some(problem) = run_cell(&mut kernel, cell, options.cell_timeout).await?
-        {
-            failure = Some(format!("cell {} of {total} {problem}", at + 1));
+        if let Some(problem) = run_cell(&mut kernel, cell, options.cell_timeout).await? {
+            failure = Some(format!("code cell {} of {total} {problem}", at + 1));
             break;
         }
     }
     progress.finish_and_clear();
     let language_info = kernel.language_info.take();
     kernel.end().await;
-    if let (Some(metadata), Some(language_info)) = (notebook["metadata"].as_object_mut(), language_info) {
+    if let (Some(metadata), Some(language_info)) =
+        (notebook["metadata"].as_object_mut(), language_info)
+    {
         metadata.insert("language_info".to_owned(), language_info);
     }
     Ok(failure)
 }
 
 /// Runs one cell and puts into it what it gives; `Some` says in what way it is not as it should be.
-async fn run_cell(kernel: &mut Kernel, cell: &mut Value, patience: Duration) -> anyhow::Result<Option<String>> {
+async fn run_cell(
+    kernel: &mut Kernel,
+    cell: &mut Value,
+    patience: Duration,
+) -> anyhow::Result<Option<String>> {
     let code = joined(&cell["source"]);
     cell["outputs"] = json!([]);
     cell["execution_count"] = Value::Null;
@@ -110,26 +135,53 @@ async fn run_cell(kernel: &mut Kernel, cell: &mut Value, patience: Duration) -> 
     cell["outputs"] = Value::Array(outputs.list);
     let reply = match ended {
         Ok(Ok(reply)) => reply,
-        Ok(Err(error)) => return Ok(Some(format!("was not run to its end: {error:#}{last_words}"))),
+        Ok(Err(error)) => {
+            return Ok(Some(format!(
+                "was not run to its end: {error:#}{last_words}"
+            )));
+        }
         Err(_) => {
-            return Ok(Some(format!("did not end within {patience:?}: let it do less, or give it more time{last_words}")));
+            return Ok(Some(format!(
+                "did not end within {patience:?}: let it do less, or give it more time{last_words}"
+            )));
         }
     };
     cell["execution_count"] = reply["execution_count"].clone();
     let failed = reply["status"] != "ok";
     Ok(match (failed, has_tag(cell, "raises-exception")) {
         (false, false) | (true, true) => None,
-        (false, true) => Some("is tagged `raises-exception`, but did not fail: remove the tag, or mend the cell".to_owned()),
+        (false, true) => Some(
+            "is tagged `raises-exception`, but did not fail: remove the tag, or mend the cell"
+                .to_owned(),
+        ),
         (true, false) => Some(format!("failed: {}", account_of(&reply))),
     })
 }
 
 /// What a failed cell's reply says, as plain text.
 fn account_of(reply: &Map<String, Value>) -> String {
-    let text = |field: &str| reply.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let traceback = reply.get("traceback").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |field: &str| {
+        reply
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let traceback = reply
+        .get("traceback")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let lines: Vec<&str> = traceback.iter().filter_map(Value::as_str).collect();
-    without_colours(format!("{}: {}\n{}", text("ename"), text("evalue"), lines.join("\n")).trim_end())
+    without_colours(
+        format!(
+            "{}: {}\n{}",
+            text("ename"),
+            text("evalue"),
+            lines.join("\n")
+        )
+        .trim_end(),
+    )
 }
 
 /// Drops terminal control sequences: `ESC [`, then anything up to a letter.
@@ -138,13 +190,18 @@ fn without_colours(text: &str) -> String {
     let mut rest = text;
     while let Some((before, sequence)) = rest.split_once("\u{1b}[") {
         plain.push_str(before);
-        rest = sequence.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).get(1..).unwrap_or_default();
+        rest = sequence
+            .trim_start_matches(|c: char| !c.is_ascii_alphabetic())
+            .get(1..)
+            .unwrap_or_default();
     }
     plain + rest
 }
 
 fn has_tag(cell: &Value, tag: &str) -> bool {
-    cell["metadata"]["tags"].as_array().is_some_and(|tags| tags.iter().any(|found| found == tag))
+    cell["metadata"]["tags"]
+        .as_array()
+        .is_some_and(|tags| tags.iter().any(|found| found == tag))
 }
 
 /// A notebook's text, which is a string or a list of lines.
@@ -162,14 +219,25 @@ fn as_lines(text: &str) -> Value {
 }
 
 fn read(path: &Path) -> anyhow::Result<Value> {
-    let text = fs::read(path).with_context(|| format!("cannot read the notebook {}", path.display()))?;
-    let notebook: Value = serde_json::from_slice(&text).with_context(|| format!("{} is no notebook: it is not JSON", path.display()))?;
+    let text =
+        fs::read(path).with_context(|| format!("cannot read the notebook {}", path.display()))?;
+    let notebook: Value = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no notebook: it is not JSON", path.display()))?;
     if notebook["nbformat"] != 4 {
-        bail!("{} is no notebook of format 4 (its `nbformat` is {}): open and save it in JupyterLab", path.display(), notebook["nbformat"]);
+        bail!(
+            "{} is no notebook of format 4 (its `nbformat` is {}): open and save it in JupyterLab",
+            path.display(),
+            notebook["nbformat"]
+        );
     }
-    let whole = notebook["cells"].as_array().is_some_and(|cells| cells.iter().all(Value::is_object));
+    let whole = notebook["cells"]
+        .as_array()
+        .is_some_and(|cells| cells.iter().all(Value::is_object));
     if !whole {
-        bail!("{} is no notebook: `cells` is not a list of cells", path.display());
+        bail!(
+            "{} is no notebook: `cells` is not a list of cells",
+            path.display()
+        );
     }
     Ok(notebook)
 }
@@ -182,11 +250,17 @@ fn write(path: &Path, notebook: &Value) -> anyhow::Result<()> {
     let mut text = Vec::new();
     // One space, as Jupyter does.
     let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    serde::Serialize::serialize(notebook, &mut serde_json::Serializer::with_formatter(&mut text, format))?;
+    serde::Serialize::serialize(
+        notebook,
+        &mut serde_json::Serializer::with_formatter(&mut text, format),
+    )?;
     text.push(b'\n');
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).with_context(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))
+        .with_context(failed)?;
     file.write_all(&text).with_context(failed)?;
-    file.as_file().set_permissions(fs::metadata(&path)?.permissions()).with_context(failed)?;
+    file.as_file()
+        .set_permissions(fs::metadata(&path)?.permissions())
+        .with_context(failed)?;
     file.persist(&path).with_context(failed)?;
     Ok(())
 }
@@ -213,17 +287,24 @@ impl Outputs {
             }
             "clear_output" => return self.list.clear(),
             "stream" => json!({"name": field("name"), "output_type": "stream", "text": []}),
-            "display_data" => json!({"data": in_lines(object("data")), "metadata": object("metadata"), "output_type": msg_type}),
+            "display_data" => {
+                json!({"data": in_lines(object("data")), "metadata": object("metadata"), "output_type": msg_type})
+            }
             "execute_result" => json!({
                 "data": in_lines(object("data")), "execution_count": field("execution_count"), "metadata": object("metadata"), "output_type": msg_type,
             }),
-            "error" => json!({"ename": field("ename"), "evalue": field("evalue"), "output_type": "error", "traceback": field("traceback")}),
+            "error" => {
+                json!({"ename": field("ename"), "evalue": field("evalue"), "output_type": "error", "traceback": field("traceback")})
+            }
             _ => return,
         };
         if std::mem::take(&mut self.clear_next) {
             self.list.clear();
         }
-        let goes_on = msg_type == "stream" && self.list.last().is_some_and(|last| last["output_type"] == "stream" && last["name"] == output["name"]);
+        let goes_on = msg_type == "stream"
+            && self.list.last().is_some_and(|last| {
+                last["output_type"] == "stream" && last["name"] == output["name"]
+            });
         if !goes_on {
             self.list.push(output);
             self.stream.clear();
@@ -231,17 +312,28 @@ impl Outputs {
         if msg_type == "stream"
             && let Some(last) = self.list.last_mut()
         {
-            self.stream.push_str(field("text").as_str().unwrap_or_default());
+            self.stream
+                .push_str(field("text").as_str().unwrap_or_default());
             last["text"] = as_lines(&self.stream);
         }
     }
 
     /// The last lines that were printed, for the account of a cell that did not come to its end.
     fn last_words(&self) -> String {
-        let printed = self.list.iter().rev().find(|output| output["output_type"] == "stream").map(|output| joined(&output["text"]));
-        let Some(printed) = printed else { return "\nit printed nothing".to_owned() };
+        let printed = self
+            .list
+            .iter()
+            .rev()
+            .find(|output| output["output_type"] == "stream")
+            .map(|output| joined(&output["text"]));
+        let Some(printed) = printed else {
+            return "\nit printed nothing".to_owned();
+        };
         let lines: Vec<&str> = printed.lines().collect();
-        format!("\nthe last that it printed:\n{}", lines[lines.len().saturating_sub(5)..].join("\n"))
+        format!(
+            "\nthe last that it printed:\n{}",
+            lines[lines.len().saturating_sub(5)..].join("\n")
+        )
     }
 }
 
@@ -269,7 +361,10 @@ struct Kernel {
 
 impl Kernel {
     async fn start(notebook_folder: &Path) -> anyhow::Result<Kernel> {
-        let folder = tempfile::Builder::new().prefix("threadbook-").tempdir().context("cannot make a private folder for the kernel's sockets")?;
+        let folder = tempfile::Builder::new()
+            .prefix("threadbook-")
+            .tempdir()
+            .context("cannot make a private folder for the kernel's sockets")?;
         // Files rather than ports: nobody else can take them between our choosing and the kernel's binding.
         let info = ConnectionInfo {
             ip: folder.path().join("socket").to_string_lossy().into_owned(),
@@ -284,7 +379,11 @@ impl Kernel {
             kernel_name: Some("threadbook".to_owned()),
         };
         let connection_file = folder.path().join("kernel.json");
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&connection_file)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&connection_file)?;
         file.write_all(&serde_json::to_vec_pretty(&info)?)?;
 
         let mut child = Leader(Some(
@@ -309,8 +408,17 @@ impl Kernel {
         };
         let (outbox, inbox) = connected.await?;
         let child = child.0.take().context("the kernel is still ours")?;
-        let mut kernel = Kernel { child, outbox, inbox, session: Uuid::new_v4().to_string(), language_info: None, _folder: folder };
-        time::timeout(KERNEL_START, kernel.greet()).await.with_context(|| format!("the kernel did not answer within {KERNEL_START:?}"))??;
+        let mut kernel = Kernel {
+            child,
+            outbox,
+            inbox,
+            session: Uuid::new_v4().to_string(),
+            language_info: None,
+            _folder: folder,
+        };
+        time::timeout(KERNEL_START, kernel.greet())
+            .await
+            .with_context(|| format!("the kernel did not answer within {KERNEL_START:?}"))??;
         Ok(kernel)
     }
 
@@ -338,19 +446,32 @@ impl Kernel {
     }
 
     /// Runs a cell; gives the content of its reply once everything that it published has come too.
-    async fn execute(&mut self, code: &str, outputs: &mut Outputs) -> anyhow::Result<Map<String, Value>> {
+    async fn execute(
+        &mut self,
+        code: &str,
+        outputs: &mut Outputs,
+    ) -> anyhow::Result<Map<String, Value>> {
         let content = json!({"code": code, "silent": false, "store_history": true, "user_expressions": {}, "allow_stdin": false, "stop_on_error": true});
         let id = self.send(Channel::Shell, "execute_request", content)?;
         let mut reply = None;
         let mut idle = false;
         loop {
             let (channel, message) = self.receive().await?;
-            if message.parent.as_ref().is_none_or(|parent| parent.msg_id != id) {
+            if message
+                .parent
+                .as_ref()
+                .is_none_or(|parent| parent.msg_id != id)
+            {
                 continue;
             }
             match (channel, message.header.msg_type.as_str()) {
                 (Channel::Shell, "execute_reply") => reply = Some(message.content),
-                (Channel::Iopub, "status") => idle = message.content.get("execution_state").is_some_and(|state| state == "idle"),
+                (Channel::Iopub, "status") => {
+                    idle = message
+                        .content
+                        .get("execution_state")
+                        .is_some_and(|state| state == "idle");
+                }
                 (Channel::Iopub, msg_type) => outputs.add(msg_type, &message.content),
                 _ => {}
             }
@@ -363,8 +484,17 @@ impl Kernel {
     fn send(&self, channel: Channel, msg_type: &str, content: Value) -> anyhow::Result<String> {
         let header = Header::new(msg_type, &self.session, SystemTime::now());
         let id = header.msg_id.clone();
-        let Value::Object(content) = content else { bail!("the content of a {msg_type} must be an object") };
-        let message = Message { identities: Vec::new(), header, parent: None, metadata: Map::new(), content, buffers: Vec::new() };
+        let Value::Object(content) = content else {
+            bail!("the content of a {msg_type} must be an object")
+        };
+        let message = Message {
+            identities: Vec::new(),
+            header,
+            parent: None,
+            metadata: Map::new(),
+            content,
+            buffers: Vec::new(),
+        };
         self.outbox.send(channel, message);
         Ok(id)
     }
@@ -382,8 +512,16 @@ impl Kernel {
 
     /// Asks the kernel to end, and kills it when it does not.
     async fn end(mut self) {
-        let asked = self.send(Channel::Control, "shutdown_request", json!({"restart": false}));
-        if asked.is_err() || time::timeout(KERNEL_END, exit_of(&mut self.child)).await.is_err() {
+        let asked = self.send(
+            Channel::Control,
+            "shutdown_request",
+            json!({"restart": false}),
+        );
+        if asked.is_err()
+            || time::timeout(KERNEL_END, exit_of(&mut self.child))
+                .await
+                .is_err()
+        {
             tracing::warn!("the kernel did not end within {KERNEL_END:?}, and was killed");
         }
     }

@@ -83,7 +83,12 @@ where
         let (outbox, inbox) = sockets::listen(&info).await?;
         let (events, reported) = mpsc::channel(EVENTS);
         let evaluator = Running::start(start, EventSender(events))?;
-        let kernel = Kernel { session: Session::new(versions), outbox, evaluator, id: Uuid::new_v4().to_string() };
+        let kernel = Kernel {
+            session: Session::new(versions),
+            outbox,
+            evaluator,
+            id: Uuid::new_v4().to_string(),
+        };
         kernel.run(inbox, reported).await;
         Ok(())
     })
@@ -163,11 +168,20 @@ impl Kernel {
         let mut goes_on = true;
         for output in self.session.handle(input) {
             match output {
-                Output::Reply { channel, to, msg_type, content } => {
+                Output::Reply {
+                    channel,
+                    to,
+                    msg_type,
+                    content,
+                } => {
                     let message = self.message(to.identities, &msg_type, Some(to.header), content);
                     self.outbox.send(channel, message);
                 }
-                Output::Publish { parent, msg_type, content } => {
+                Output::Publish {
+                    parent,
+                    msg_type,
+                    content,
+                } => {
                     let topic = Bytes::from(format!("kernel.{}.{msg_type}", self.id));
                     let message = self.message(vec![topic], msg_type, parent, content);
                     self.outbox.send(Channel::Iopub, message);
@@ -175,7 +189,10 @@ impl Kernel {
                 Output::Evaluate(job) => self.evaluator.tell(Command::Submit(job)),
                 Output::Interrupt => self.evaluator.tell(Command::Interrupt),
                 Output::Shutdown { restart } => {
-                    tracing::info!("asked to shut down{}", if restart { ", to be started again" } else { "" });
+                    tracing::info!(
+                        "asked to shut down{}",
+                        if restart { ", to be started again" } else { "" }
+                    );
                     goes_on = false;
                 }
                 Output::Log(line) => tracing::warn!("{line}"),
@@ -184,17 +201,38 @@ impl Kernel {
         goes_on
     }
 
-    fn message(&self, identities: Vec<Bytes>, msg_type: &str, parent: Option<Header>, content: serde_json::Map<String, serde_json::Value>) -> Message {
+    fn message(
+        &self,
+        identities: Vec<Bytes>,
+        msg_type: &str,
+        parent: Option<Header>,
+        content: serde_json::Map<String, serde_json::Value>,
+    ) -> Message {
         let header = Header::new(msg_type, &self.id, SystemTime::now());
-        Message { identities, header, parent, metadata: serde_json::Map::new(), content, buffers: Vec::new() }
+        Message {
+            identities,
+            header,
+            parent,
+            metadata: serde_json::Map::new(),
+            content,
+            buffers: Vec::new(),
+        }
     }
 }
 
 /// Appends `next` to `event` when both are text of one stream of one cell; otherwise gives it back.
 fn join(event: &mut Event, next: Event) -> Option<Event> {
     match (event, next) {
-        (Event::Stream { job, name, text }, Event::Stream { job: next_job, name: next_name, text: next_text })
-            if *job == next_job && *name == next_name && text.len() + next_text.len() <= STREAM_BYTES =>
+        (
+            Event::Stream { job, name, text },
+            Event::Stream {
+                job: next_job,
+                name: next_name,
+                text: next_text,
+            },
+        ) if *job == next_job
+            && *name == next_name
+            && text.len() + next_text.len() <= STREAM_BYTES =>
         {
             text.push_str(&next_text);
             None
@@ -212,7 +250,9 @@ async fn last_messages_leave() {
         }
     };
     if time::timeout(LAST_MESSAGES, written).await.is_err() {
-        tracing::warn!("some peer did not read the kernel's last messages within {LAST_MESSAGES:?}");
+        tracing::warn!(
+            "some peer did not read the kernel's last messages within {LAST_MESSAGES:?}"
+        );
     }
 }
 
@@ -245,19 +285,24 @@ impl Running {
     {
         let (commands, told) = commands::channel();
         let (alive, ended) = oneshot::channel::<()>();
-        thread::Builder::new().name("evaluator".to_owned()).spawn(move || {
-            // Dropped last, by a panic too.
-            let _alive = alive;
-            let evaluator = start(events);
-            for command in told {
-                match command {
-                    Command::Submit(job) => evaluator.submit(job),
-                    Command::Interrupt => evaluator.interrupt(),
+        thread::Builder::new()
+            .name("evaluator".to_owned())
+            .spawn(move || {
+                // Dropped last, by a panic too.
+                let _alive = alive;
+                let evaluator = start(events);
+                for command in told {
+                    match command {
+                        Command::Submit(job) => evaluator.submit(job),
+                        Command::Interrupt => evaluator.interrupt(),
+                    }
                 }
-            }
-            evaluator.shutdown();
-        })?;
-        Ok(Running { commands: Some(commands), ended })
+                evaluator.shutdown();
+            })?;
+        Ok(Running {
+            commands: Some(commands),
+            ended,
+        })
     }
 
     fn tell(&self, command: Command) {

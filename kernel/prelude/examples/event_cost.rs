@@ -29,34 +29,75 @@ fn cost(before_each_round: &dyn Fn(), mut f: impl FnMut()) -> f64 {
 fn measure(title: &str, before_each_round: &dyn Fn()) {
     println!("{title}");
     let show = |name: &str, nanos: f64| println!("  {name:<44}{nanos:>9.1} ns");
-    show("one event", cost(before_each_round, || recorder::record(Kind::Yield, black_box(7), 0, 0, None)));
+    show(
+        "one event",
+        cost(before_each_round, || {
+            recorder::record(Kind::Yield, black_box(7), 0, 0, None);
+        }),
+    );
     let here = std::panic::Location::caller();
-    show("one event with its site", cost(before_each_round, || recorder::record(Kind::Yield, black_box(7), 0, 0, Some(here))));
-    show("the clock alone", cost(before_each_round, || _ = black_box(recorder::ticks())));
-    // SAFETY: takes nothing and touches no memory of ours.
-    show("the core's number alone", cost(before_each_round, || _ = black_box(unsafe { libc::sched_getcpu() })));
+    show(
+        "one event with its site",
+        cost(before_each_round, || {
+            recorder::record(Kind::Yield, black_box(7), 0, 0, Some(here));
+        }),
+    );
+    show(
+        "the clock alone",
+        cost(before_each_round, || _ = black_box(recorder::ticks())),
+    );
+    show(
+        "the core's number alone",
+        cost(before_each_round, || {
+            // SAFETY: takes nothing and touches no memory of ours.
+            _ = black_box(unsafe { libc::sched_getcpu() });
+        }),
+    );
     let till = Mutex::new(0);
-    show("Mutex: lock and unlock", cost(before_each_round, || *till.lock().unwrap() += 1));
+    show(
+        "Mutex: lock and unlock",
+        cost(before_each_round, || *till.lock().unwrap() += 1),
+    );
     let till = std::sync::Mutex::new(0);
-    show("std's Mutex: lock and unlock", cost(before_each_round, || *black_box(&till).lock().unwrap() += 1));
+    show(
+        "std's Mutex: lock and unlock",
+        cost(before_each_round, || *black_box(&till).lock().unwrap() += 1),
+    );
     let (tx, rx) = bounded(1);
-    show("channel: send and recv, no wait", cost(before_each_round, || (tx.send(1).unwrap(), rx.recv().unwrap()).0));
+    show(
+        "channel: send and recv, no wait",
+        cost(before_each_round, || {
+            tx.send(1).unwrap();
+            rx.recv().unwrap();
+        }),
+    );
     let ovens = WaitGroup::new();
-    show("WaitGroup: add and done", cost(before_each_round, || (ovens.add(1), ovens.done()).1));
+    show(
+        "WaitGroup: add and done",
+        cost(before_each_round, || (ovens.add(1), ovens.done()).1),
+    );
 }
 
 fn ping_pong(before: &dyn Fn()) {
     before();
     let (there, there_end) = bounded(0);
     let (back, back_end) = bounded(0);
-    let echo = spawn(move || there_end.iter().for_each(|ball: u32| back.send(ball).unwrap()));
+    let echo = spawn(move || {
+        there_end
+            .iter()
+            .for_each(|ball: u32| back.send(ball).unwrap());
+    });
     let times = 5_000;
     let start = Instant::now();
     for ball in 0..times {
         there.send(ball).unwrap();
         back_end.recv().unwrap();
     }
-    println!("  {:<44}{:>9.1} ns", "ping-pong between two threads, rendezvous", start.elapsed().as_nanos() as f64 / f64::from(times));
+    println!(
+        "  {:<44}{:>9.1} ns",
+        "ping-pong between two threads, rendezvous",
+        start.elapsed().as_nanos() as f64 / f64::from(times)
+    );
     drop(there);
     echo.join().unwrap();
 }
@@ -67,8 +108,19 @@ fn main() {
     // SAFETY: an anonymous file of the size of a trace, mapped whole; it stays mapped until the program ends.
     let (fd, header) = unsafe {
         let fd = libc::memfd_create(c"trace".as_ptr(), 0);
-        assert_eq!(libc::ftruncate(fd, TRACE_BYTES as libc::off_t), 0, "room for a trace");
-        let base = libc::mmap(std::ptr::null_mut(), TRACE_BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0);
+        assert_eq!(
+            libc::ftruncate(fd, TRACE_BYTES as libc::off_t),
+            0,
+            "room for a trace"
+        );
+        let base = libc::mmap(
+            std::ptr::null_mut(),
+            TRACE_BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        );
         assert_ne!(base, libc::MAP_FAILED, "a mapped trace");
         (fd, &*base.cast::<Header>())
     };
@@ -82,7 +134,9 @@ fn main() {
         header.recording.store(recording, Ordering::Relaxed);
     };
     // Once through both halves, so that their pages are there.
-    cost(&next_recording, || (0..10).for_each(|_| recorder::record(Kind::Yield, 0, 0, 0, None)));
+    cost(&next_recording, || {
+        (0..10).for_each(|_| recorder::record(Kind::Yield, 0, 0, 0, None));
+    });
     measure("recording", &next_recording);
     ping_pong(&next_recording);
     println!("dropped: {:?}", header.dropped);

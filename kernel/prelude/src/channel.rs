@@ -99,7 +99,9 @@ enum Patience {
 
 impl Patience {
     fn of(timeout: Duration) -> Patience {
-        rt::now().checked_add(timeout).map_or(Patience::Forever, Patience::Until)
+        rt::now()
+            .checked_add(timeout)
+            .map_or(Patience::Forever, Patience::Until)
     }
 
     fn deadline(self) -> Option<Instant> {
@@ -120,7 +122,9 @@ enum Refused {
 
 impl<T> Channel<T> {
     fn ends(capacity: Option<usize>, made: Here) -> (Sender<T>, Receiver<T>) {
-        let shown = capacity.map_or(u32::MAX, |capacity| u32::try_from(capacity).unwrap_or(u32::MAX - 1));
+        let shown = capacity.map_or(u32::MAX, |capacity| {
+            u32::try_from(capacity).unwrap_or(u32::MAX - 1)
+        });
         let state = State {
             queue: VecDeque::new(),
             sent: 0,
@@ -131,8 +135,17 @@ impl<T> Channel<T> {
             givers: VecDeque::new(),
         };
         let object = Object::new(ObjectKind::Channel, shown, made);
-        let channel = Arc::new(Channel { object, capacity, state: Mutex::new(state) });
-        (Sender { channel: channel.clone() }, Receiver { channel })
+        let channel = Arc::new(Channel {
+            object,
+            capacity,
+            state: Mutex::new(state),
+        });
+        (
+            Sender {
+                channel: channel.clone(),
+            },
+            Receiver { channel },
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -155,31 +168,59 @@ impl<T> Channel<T> {
             drop(wakeup);
             return Ok(());
         }
-        if self.capacity.is_none_or(|capacity| state.queue.len() < capacity) {
+        if self
+            .capacity
+            .is_none_or(|capacity| state.queue.len() < capacity)
+        {
             state.queue.push_back(message);
             state.sent = state.sent.wrapping_add(1);
-            recorder::record(Kind::Sent, self.object.id(), state.sent, state.queued(), Some(here));
+            recorder::record(
+                Kind::Sent,
+                self.object.id(),
+                state.sent,
+                state.queued(),
+                Some(here),
+            );
             return Ok(());
         }
         if let Patience::None = patience {
             return Err((message, Refused::WouldWait));
         }
-        let giver = Arc::new(Giver { token: Token::new(), offer: Mutex::new(Offer::Message(message)) });
+        let giver = Arc::new(Giver {
+            token: Token::new(),
+            offer: Mutex::new(Offer::Message(message)),
+        });
         state.givers.push_back(giver.clone());
         let wait = Wait::begin(Reason::Send, self.object.id(), state.givers.len(), here);
         let woken = rt::block(&giver.token, state, patience.deadline());
         if !woken {
-            self.state().givers.retain(|other| !other.token.is(&giver.token));
+            self.state()
+                .givers
+                .retain(|other| !other.token.is(&giver.token));
         }
         let offer = std::mem::replace(&mut *rt::lock(&giver.offer), Offer::Taken(0, 0, 0));
         // Recorded at the time at which the receiver took it, which lies inside the wait: the arrow leaves before it arrives.
         if let Offer::Taken(ticks, number, queued) = offer {
-            recorder::record_at(ticks, Kind::Sent, self.object.id(), number, queued, Some(here));
+            recorder::record_at(
+                ticks,
+                Kind::Sent,
+                self.object.id(),
+                number,
+                queued,
+                Some(here),
+            );
         }
         wait.end();
         match offer {
             Offer::Taken(..) => Ok(()),
-            Offer::Message(message) => Err((message, if woken { Refused::Disconnected } else { Refused::TimedOut })),
+            Offer::Message(message) => Err((
+                message,
+                if woken {
+                    Refused::Disconnected
+                } else {
+                    Refused::TimedOut
+                },
+            )),
         }
     }
 
@@ -188,7 +229,13 @@ impl<T> Channel<T> {
         let mut state = self.state();
         if let Some(message) = state.queue.pop_front() {
             state.received = state.received.wrapping_add(1);
-            recorder::record(Kind::Received, self.object.id(), state.received, state.queued(), Some(here));
+            recorder::record(
+                Kind::Received,
+                self.object.id(),
+                state.received,
+                state.queued(),
+                Some(here),
+            );
             let wakeup = self.let_one_in(&mut state, here);
             drop(state);
             drop(wakeup);
@@ -197,7 +244,13 @@ impl<T> Channel<T> {
         if let Some(giver) = first_claimed(&mut state.givers, |giver| &giver.token) {
             let message = state.take_offer(&giver, 0);
             state.received = state.sent;
-            recorder::record(Kind::Received, self.object.id(), state.received, 0, Some(here));
+            recorder::record(
+                Kind::Received,
+                self.object.id(),
+                state.received,
+                0,
+                Some(here),
+            );
             let wakeup = rt::wake(&giver.token, self.object.id(), Some(here));
             drop(state);
             drop(wakeup);
@@ -209,12 +262,17 @@ impl<T> Channel<T> {
         if let Patience::None = patience {
             return Err(Refused::WouldWait);
         }
-        let taker = Arc::new(Taker { token: Token::new(), given: Mutex::new(None) });
+        let taker = Arc::new(Taker {
+            token: Token::new(),
+            given: Mutex::new(None),
+        });
         state.takers.push_back(taker.clone());
         let wait = Wait::begin(Reason::Recv, self.object.id(), state.takers.len(), here);
         let woken = rt::block(&taker.token, state, patience.deadline());
         if !woken {
-            self.state().takers.retain(|other| !other.token.is(&taker.token));
+            self.state()
+                .takers
+                .retain(|other| !other.token.is(&taker.token));
         }
         wait.end();
         let given = rt::lock(&taker.given).take();
@@ -223,7 +281,11 @@ impl<T> Channel<T> {
                 recorder::record(Kind::Received, self.object.id(), number, 0, Some(here));
                 Ok(message)
             }
-            None => Err(if woken { Refused::Disconnected } else { Refused::TimedOut }),
+            None => Err(if woken {
+                Refused::Disconnected
+            } else {
+                Refused::TimedOut
+            }),
         }
     }
 
@@ -239,7 +301,10 @@ impl<T> Channel<T> {
     /// Records that one kind of end is gone for good, and lets those go on who wait for it. `who`: 0 for senders, 1 for receivers.
     fn close<'a>(&self, who: u32, waiting: impl Iterator<Item = &'a Token>) -> Vec<Wakeup> {
         recorder::record(Kind::Closed, self.object.id(), 0, who, None);
-        waiting.filter(|token| token.claim()).map(|token| rt::wake(token, self.object.id(), None)).collect()
+        waiting
+            .filter(|token| token.claim())
+            .map(|token| rt::wake(token, self.object.id(), None))
+            .collect()
     }
 }
 
@@ -254,7 +319,9 @@ impl<T> State<T> {
         let taken = Offer::Taken(recorder::ticks(), self.sent, queued);
         match std::mem::replace(&mut *rt::lock(&giver.offer), taken) {
             Offer::Message(message) => message,
-            Offer::Taken(..) => unreachable!("a token is claimed once, and its offer taken by who claimed it"),
+            Offer::Taken(..) => {
+                unreachable!("a token is claimed once, and its offer taken by who claimed it")
+            }
         }
     }
 }
@@ -302,7 +369,9 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.channel.send(message, Patience::Forever, Location::caller()).map_err(|(message, _)| SendError(message))
+        self.channel
+            .send(message, Patience::Forever, Location::caller())
+            .map_err(|(message, _)| SendError(message))
     }
 
     /// Sends a message if that needs no wait; in a rendezvous, if a receiver waits already. Does not block.
@@ -311,10 +380,12 @@ impl<T> Sender<T> {
     /// `Full` when it would have to wait, `Disconnected` when all receivers are gone; the message is in the error.
     #[track_caller]
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.channel.send(message, Patience::None, Location::caller()).map_err(|(message, why)| match why {
-            Refused::Disconnected => TrySendError::Disconnected(message),
-            Refused::WouldWait | Refused::TimedOut => TrySendError::Full(message),
-        })
+        self.channel
+            .send(message, Patience::None, Location::caller())
+            .map_err(|(message, why)| match why {
+                Refused::Disconnected => TrySendError::Disconnected(message),
+                Refused::WouldWait | Refused::TimedOut => TrySendError::Full(message),
+            })
     }
 
     /// Sends a message as [`send`](Self::send) does, but waits no longer than `timeout`.
@@ -330,10 +401,12 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-        self.channel.send(message, Patience::of(timeout), Location::caller()).map_err(|(message, why)| match why {
-            Refused::Disconnected => SendTimeoutError::Disconnected(message),
-            Refused::WouldWait | Refused::TimedOut => SendTimeoutError::Timeout(message),
-        })
+        self.channel
+            .send(message, Patience::of(timeout), Location::caller())
+            .map_err(|(message, why)| match why {
+                Refused::Disconnected => SendTimeoutError::Disconnected(message),
+                Refused::WouldWait | Refused::TimedOut => SendTimeoutError::Timeout(message),
+            })
     }
 
     /// Gives how many messages are queued, which may have changed by the time you look at it. Does not block.
@@ -355,7 +428,9 @@ impl<T> Sender<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Sender<T> {
         self.channel.state().senders += 1;
-        Sender { channel: self.channel.clone() }
+        Sender {
+            channel: self.channel.clone(),
+        }
     }
 }
 
@@ -365,7 +440,9 @@ impl<T> Drop for Sender<T> {
         state.senders -= 1;
         if state.senders == 0 {
             let takers = std::mem::take(&mut state.takers);
-            let wakeups = self.channel.close(0, takers.iter().map(|taker| &taker.token));
+            let wakeups = self
+                .channel
+                .close(0, takers.iter().map(|taker| &taker.token));
             drop(state);
             drop(wakeups);
         }
@@ -374,7 +451,12 @@ impl<T> Drop for Sender<T> {
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sender {{ channel {}, {} queued }}", self.channel.object, self.len())
+        write!(
+            f,
+            "Sender {{ channel {}, {} queued }}",
+            self.channel.object,
+            self.len()
+        )
     }
 }
 
@@ -414,7 +496,9 @@ impl<T> Receiver<T> {
     /// When all senders are gone and nothing is queued.
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.channel.recv(Patience::Forever, Location::caller()).map_err(|_| RecvError)
+        self.channel
+            .recv(Patience::Forever, Location::caller())
+            .map_err(|_| RecvError)
     }
 
     /// Receives a message if one is queued, or in a rendezvous if a sender waits. Does not block.
@@ -423,10 +507,12 @@ impl<T> Receiver<T> {
     /// `Empty` when there is none yet, `Disconnected` when all senders are gone and nothing is queued.
     #[track_caller]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.channel.recv(Patience::None, Location::caller()).map_err(|why| match why {
-            Refused::Disconnected => TryRecvError::Disconnected,
-            Refused::WouldWait | Refused::TimedOut => TryRecvError::Empty,
-        })
+        self.channel
+            .recv(Patience::None, Location::caller())
+            .map_err(|why| match why {
+                Refused::Disconnected => TryRecvError::Disconnected,
+                Refused::WouldWait | Refused::TimedOut => TryRecvError::Empty,
+            })
     }
 
     /// Receives the next message as [`recv`](Self::recv) does, but waits no longer than `timeout`.
@@ -442,10 +528,12 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.channel.recv(Patience::of(timeout), Location::caller()).map_err(|why| match why {
-            Refused::Disconnected => RecvTimeoutError::Disconnected,
-            Refused::WouldWait | Refused::TimedOut => RecvTimeoutError::Timeout,
-        })
+        self.channel
+            .recv(Patience::of(timeout), Location::caller())
+            .map_err(|why| match why {
+                Refused::Disconnected => RecvTimeoutError::Disconnected,
+                Refused::WouldWait | Refused::TimedOut => RecvTimeoutError::Timeout,
+            })
     }
 
     /// Gives an iterator that receives until all senders are gone; it blocks as [`recv`](Self::recv) does.
@@ -485,7 +573,9 @@ impl<T> Receiver<T> {
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Receiver<T> {
         self.channel.state().receivers += 1;
-        Receiver { channel: self.channel.clone() }
+        Receiver {
+            channel: self.channel.clone(),
+        }
     }
 }
 
@@ -496,7 +586,9 @@ impl<T> Drop for Receiver<T> {
         if state.receivers == 0 {
             let givers = std::mem::take(&mut state.givers);
             let unread = std::mem::take(&mut state.queue);
-            let wakeups = self.channel.close(1, givers.iter().map(|giver| &giver.token));
+            let wakeups = self
+                .channel
+                .close(1, givers.iter().map(|giver| &giver.token));
             drop(state);
             drop(wakeups);
             // Last: the messages' own destructors may use this channel.
@@ -507,7 +599,12 @@ impl<T> Drop for Receiver<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Receiver {{ channel {}, {} queued }}", self.channel.object, self.len())
+        write!(
+            f,
+            "Receiver {{ channel {}, {} queued }}",
+            self.channel.object,
+            self.len()
+        )
     }
 }
 

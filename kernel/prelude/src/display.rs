@@ -45,7 +45,8 @@ mod tests {
             ("unit", shown(&()), None),
             ("unit in a tuple", shown(&((), 1)), Some("((), 1)")),
         ] {
-            let want = want.map(|text| format!("EVCXR_BEGIN_CONTENT text/plain\n{text}\nEVCXR_END_CONTENT\n"));
+            let want = want
+                .map(|text| format!("EVCXR_BEGIN_CONTENT text/plain\n{text}\nEVCXR_END_CONTENT\n"));
             assert_eq!(got, want, "{name}");
         }
     }

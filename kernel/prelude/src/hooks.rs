@@ -87,13 +87,19 @@ fn note(panic: &PanicHookInfo<'_>) {
     }
     // The place of a panic is a constant of the library that panicked, though its type does not say so.
     // SAFETY: `Location`s are made by the compiler alone, as statics; libraries of cells are never unloaded.
-    let place: Option<recorder::Here> = panic.location().map(|place| unsafe { &*std::ptr::from_ref(place).cast() });
+    let place: Option<recorder::Here> = panic
+        .location()
+        .map(|place| unsafe { &*std::ptr::from_ref(place).cast() });
     recorder::record(Kind::Panic, 0, 0, recorder::intern_remark(message), place);
     task::panic_is_recorded();
     write_mark(|line| {
         let current = std::thread::current();
         line.write_str(r#"{"mark":"panic","task":"#)?;
-        match if is_main { Some("main") } else { current.name() } {
+        match if is_main {
+            Some("main")
+        } else {
+            current.name()
+        } {
             Some(name) => line.write_json(name, 200)?,
             None => line.write_str("null")?,
         }
@@ -122,9 +128,17 @@ fn mark_target() -> Option<&'static (RawFd, String)> {
 
 /// Writes a mark whose JSON `fill` writes.
 fn write_mark(fill: impl FnOnce(&mut Line) -> fmt::Result) {
-    let Some((fd, prefix)) = mark_target() else { return };
-    let mut line = Line { bytes: [0; LONGEST_MARK], len: 0 };
-    let filled = line.write_str(prefix).and_then(|()| fill(&mut line)).and_then(|()| line.write_str("\n"));
+    let Some((fd, prefix)) = mark_target() else {
+        return;
+    };
+    let mut line = Line {
+        bytes: [0; LONGEST_MARK],
+        len: 0,
+    };
+    let filled = line
+        .write_str(prefix)
+        .and_then(|()| fill(&mut line))
+        .and_then(|()| line.write_str("\n"));
     if filled.is_err() {
         // Longer than a mark may be, which only a prefix of thousands of bytes can cause: half a mark would be worse than none.
         return;
@@ -132,7 +146,8 @@ fn write_mark(fill: impl FnOnce(&mut Line) -> fmt::Result) {
     loop {
         // SAFETY: the first `len` bytes of the line are there to be read.
         let written = unsafe { libc::write(*fd, line.bytes.as_ptr().cast(), line.len) };
-        if written >= 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+        if written >= 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted
+        {
             return;
         }
     }
@@ -146,7 +161,10 @@ struct Line {
 
 impl fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        let place = self
+            .bytes
+            .get_mut(self.len..self.len + text.len())
+            .ok_or(fmt::Error)?;
         place.copy_from_slice(text.as_bytes());
         self.len += text.len();
         Ok(())
@@ -182,7 +200,10 @@ mod tests {
     use super::*;
 
     fn json(text: &str, longest: usize) -> String {
-        let mut line = Line { bytes: [0; LONGEST_MARK], len: 0 };
+        let mut line = Line {
+            bytes: [0; LONGEST_MARK],
+            len: 0,
+        };
         line.write_json(text, longest).expect("shorter than a mark");
         String::from_utf8(line.bytes[..line.len].to_vec()).expect("whole characters")
     }
@@ -193,7 +214,11 @@ mod tests {
             ("", 6, r#""""#),
             ("burnt", 20, r#""burnt""#),
             ("a \"b\" \\ c", 30, r#""a \"b\" \\ c""#),
-            ("two\nlines\tand\u{1b}[31m", 40, r#""two\nlines\tand\u001b[31m""#),
+            (
+                "two\nlines\tand\u{1b}[31m",
+                40,
+                r#""two\nlines\tand\u001b[31m""#,
+            ),
             ("\u{7f}", 6, r#""\u007f""#),
             ("öööööööööö", 20, r#""öööööööö…""#),
         ] {

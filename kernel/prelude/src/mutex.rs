@@ -137,7 +137,11 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         let here = Location::caller();
         rt::point();
-        if self.state.compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self
+            .state
+            .compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             self.lock_slowly(here);
         }
         self.guard(here)
@@ -158,7 +162,12 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         rt::point();
-        if self.try_take() { self.guard(Location::caller()).map_err(TryLockError::Poisoned) } else { Err(TryLockError::WouldBlock) }
+        if self.try_take() {
+            self.guard(Location::caller())
+                .map_err(TryLockError::Poisoned)
+        } else {
+            Err(TryLockError::WouldBlock)
+        }
     }
 
     /// Says whether a thread panicked while it had the lock. Does not block.
@@ -221,7 +230,11 @@ impl<T: ?Sized> Mutex<T> {
                 }
                 return;
             }
-            let waiter = Arc::new(Waiter { token: Token::new(), since, handed: AtomicBool::new(false) });
+            let waiter = Arc::new(Waiter {
+                token: Token::new(),
+                since,
+                handed: AtomicBool::new(false),
+            });
             // One that was woken in vain keeps its place.
             if woken_before {
                 queue.push_front(waiter.clone());
@@ -239,9 +252,19 @@ impl<T: ?Sized> Mutex<T> {
     /// Gives back the lock that the caller has.
     #[inline]
     fn unlock(&self) {
-        recorder::record(Kind::Released, self.object.id(), self.turns.load(Ordering::Relaxed), 0, None);
+        recorder::record(
+            Kind::Released,
+            self.object.id(),
+            self.turns.load(Ordering::Relaxed),
+            0,
+            None,
+        );
         rt::point();
-        if self.state.compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_err() {
+        if self
+            .state
+            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
+            .is_err()
+        {
             self.unlock_slowly();
         }
     }
@@ -250,7 +273,11 @@ impl<T: ?Sized> Mutex<T> {
     fn unlock_slowly(&self) {
         let mut queue = rt::lock(&self.queue);
         let next = std::iter::from_fn(|| queue.pop_front()).find(|waiter| waiter.token.claim());
-        let mut done_with = if queue.is_empty() { LOCKED | QUEUED } else { LOCKED };
+        let mut done_with = if queue.is_empty() {
+            LOCKED | QUEUED
+        } else {
+            LOCKED
+        };
         if let Some(next) = &next
             && rt::now().saturating_duration_since(next.since) > PATIENCE
         {
@@ -268,12 +295,23 @@ impl<T: ?Sized> Mutex<T> {
         let turn = self.turns.load(Ordering::Relaxed).wrapping_add(1);
         self.turns.store(turn, Ordering::Relaxed);
         recorder::record(Kind::Acquired, self.object.id(), turn, 0, Some(here));
-        checked(self.is_poisoned(), MutexGuard { mutex: self, unwound: rt::unwinding(), not_send: PhantomData })
+        checked(
+            self.is_poisoned(),
+            MutexGuard {
+                mutex: self,
+                unwound: rt::unwinding(),
+                not_send: PhantomData,
+            },
+        )
     }
 }
 
 fn checked<G>(poisoned: bool, given: G) -> LockResult<G> {
-    if poisoned { Err(PoisonError::new(given)) } else { Ok(given) }
+    if poisoned {
+        Err(PoisonError::new(given))
+    } else {
+        Ok(given)
+    }
 }
 
 impl<T: Default> Default for Mutex<T> {
@@ -302,7 +340,9 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
         } else {
             shown.field("data", &format_args!("<locked>"));
         }
-        shown.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+        shown
+            .field("poisoned", &self.is_poisoned())
+            .finish_non_exhaustive()
     }
 }
 
@@ -311,7 +351,12 @@ struct Look<'a, T: ?Sized>(&'a Mutex<T>);
 
 impl<T: ?Sized> Drop for Look<'_, T> {
     fn drop(&mut self) {
-        if self.0.state.compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_err() {
+        if self
+            .0
+            .state
+            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
+            .is_err()
+        {
             self.0.unlock_slowly();
         }
     }

@@ -31,7 +31,10 @@ pub fn mark(text: impl AsRef<str>) {
 pub fn region(text: impl AsRef<str>) -> Region {
     let here = Location::caller();
     tell(Kind::RegionBegin, text.as_ref(), here);
-    Region { here, stays_in_its_thread: PhantomData }
+    Region {
+        here,
+        stays_in_its_thread: PhantomData,
+    }
 }
 
 fn tell(kind: Kind, text: &str, here: Here) {

@@ -24,7 +24,14 @@ pub struct Object {
 impl Object {
     /// Makes the object and records it. `capacity`: a channel's, else 0.
     pub fn new(kind: ObjectKind, capacity: u32, made: Here) -> Object {
-        let object = Object { id: recorder::new_object(), kind, capacity, made, told: AtomicU32::new(0), name: OnceLock::new() };
+        let object = Object {
+            id: recorder::new_object(),
+            kind,
+            capacity,
+            made,
+            told: AtomicU32::new(0),
+            name: OnceLock::new(),
+        };
         object.id();
         object
     }
@@ -43,7 +50,13 @@ impl Object {
     fn tell(&self, recording: u32) {
         // Swapped, so that of two tasks that come at once only one tells.
         if self.told.swap(recording, Ordering::Relaxed) != recording {
-            recorder::record(Kind::NewObject, self.id, self.capacity, self.kind as u32, Some(self.made));
+            recorder::record(
+                Kind::NewObject,
+                self.id,
+                self.capacity,
+                self.kind as u32,
+                Some(self.made),
+            );
             self.tell_name();
         }
     }

@@ -39,7 +39,12 @@ pub const fn ms(n: u64) -> Duration {
 #[track_caller]
 pub fn sleep(duration: Duration) {
     rt::point();
-    let wait = Wait::begin(Reason::Sleep, 0, micros(duration) as usize, Location::caller());
+    let wait = Wait::begin(
+        Reason::Sleep,
+        0,
+        micros(duration) as usize,
+        Location::caller(),
+    );
     std::thread::sleep(duration);
     wait.end();
 }
@@ -108,10 +113,16 @@ fn ticks_in(duration: Duration, ticks_per_second: u64) -> u64 {
 
 /// Gives how long the calling thread has been on a core so far.
 fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a timespec that the call may fill.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
-    assert!(!failed, "the system has no clock for a thread's processor time: work() cannot measure what it does here; use sleep()");
+    assert!(
+        !failed,
+        "the system has no clock for a thread's processor time: work() cannot measure what it does here; use sleep()"
+    );
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
@@ -125,7 +136,10 @@ mod tests {
             let before = processor_time();
             work(duration);
             let used = processor_time() - before;
-            assert!(used >= duration && used < duration + ms(5), "asked for {duration:?}, used {used:?}");
+            assert!(
+                used >= duration && used < duration + ms(5),
+                "asked for {duration:?}, used {used:?}"
+            );
         }
     }
 }

@@ -53,8 +53,14 @@ impl Running {
     pub fn leave(&self) {
         let mut state = rt::lock(&self.state);
         state.running -= 1;
-        let waiting = if state.running == 0 { state.waiting.take() } else { None };
-        let wakeup = waiting.filter(Token::claim).map(|token| rt::wake(&token, self.object.id(), None));
+        let waiting = if state.running == 0 {
+            state.waiting.take()
+        } else {
+            None
+        };
+        let wakeup = waiting
+            .filter(Token::claim)
+            .map(|token| rt::wake(&token, self.object.id(), None));
         drop(state);
         drop(wakeup);
     }
@@ -124,14 +130,24 @@ where
 {
     let here = Location::caller();
     let object = Object::new(ObjectKind::Scope, 0, here);
-    let running = Arc::new(Running { object, state: Mutex::new(State::default()), panicked: AtomicBool::new(false) });
-    let scope = Scope { running: running.clone(), scope: PhantomData, env: PhantomData };
+    let running = Arc::new(Running {
+        object,
+        state: Mutex::new(State::default()),
+        panicked: AtomicBool::new(false),
+    });
+    let scope = Scope {
+        running: running.clone(),
+        scope: PhantomData,
+        env: PhantomData,
+    };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     running.wait(here);
     match result {
         Err(payload) => resume_unwind(payload),
         // A second panic while one unwinds would end the process.
-        Ok(_) if running.panicked.load(Ordering::Relaxed) && !rt::unwinding() => panic!("a scoped thread panicked"),
+        Ok(_) if running.panicked.load(Ordering::Relaxed) && !rt::unwinding() => {
+            panic!("a scoped thread panicked")
+        }
         Ok(value) => value,
     }
 }
@@ -172,7 +188,11 @@ impl<'scope> Scope<'scope, '_> {
     /// assert_eq!(till.into_inner().unwrap(), 8);
     /// ```
     #[track_caller]
-    pub fn spawn_named<F, T>(&'scope self, name: impl AsRef<str>, f: F) -> ScopedJoinHandle<'scope, T>
+    pub fn spawn_named<F, T>(
+        &'scope self,
+        name: impl AsRef<str>,
+        f: F,
+    ) -> ScopedJoinHandle<'scope, T>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
@@ -180,20 +200,30 @@ impl<'scope> Scope<'scope, '_> {
         self.start(Some(name.as_ref()), Location::caller(), f)
     }
 
-    fn start<F, T>(&'scope self, name: Option<&str>, here: Here, f: F) -> ScopedJoinHandle<'scope, T>
+    fn start<F, T>(
+        &'scope self,
+        name: Option<&str>,
+        here: Here,
+        f: F,
+    ) -> ScopedJoinHandle<'scope, T>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
         // SAFETY: `scope` waits on `running`, even when its closure panics, before anything of `'scope` ends.
         let started = unsafe { task::start(name, Some(&self.running), here, f) };
-        ScopedJoinHandle { started, scope: PhantomData }
+        ScopedJoinHandle {
+            started,
+            scope: PhantomData,
+        }
     }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("running", &rt::lock(&self.running.state).running).finish_non_exhaustive()
+        f.debug_struct("Scope")
+            .field("running", &rt::lock(&self.running.state).running)
+            .finish_non_exhaustive()
     }
 }
 
@@ -230,6 +260,9 @@ impl<T> ScopedJoinHandle<'_, T> {
 
 impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedJoinHandle").field("thread", &self.thread().name()).field("finished", &self.is_finished()).finish()
+        f.debug_struct("ScopedJoinHandle")
+            .field("thread", &self.thread().name())
+            .field("finished", &self.is_finished())
+            .finish()
     }
 }

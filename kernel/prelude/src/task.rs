@@ -39,7 +39,10 @@ struct Left<T> {
 impl<T> Drop for Packet<T> {
     fn drop(&mut self) {
         // A panic that nobody joined is the scope's to report.
-        let left = self.left.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = self
+            .left
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let (Some(Err(_)), Some(scope)) = (&left.result, &self.scope) {
             scope.a_task_panicked();
         }
@@ -57,7 +60,12 @@ pub struct Started<T> {
 /// # Safety
 /// What `f` and its result borrow must outlive the task: either they are `'static`, or the caller waits on `scope` before the borrows end. The task
 /// touches neither after its last call on `scope`.
-pub unsafe fn start<'env, F, T>(name: Option<&str>, scope: Option<&Arc<Running>>, here: Here, f: F) -> Started<T>
+pub unsafe fn start<'env, F, T>(
+    name: Option<&str>,
+    scope: Option<&Arc<Running>>,
+    here: Here,
+    f: F,
+) -> Started<T>
 where
     F: FnOnce() -> T + Send + 'env,
     T: Send + 'env,
@@ -67,8 +75,16 @@ where
     if let Some(name) = name {
         recorder::record(Kind::NameTask, task, 0, recorder::intern(name), None);
     }
-    let left = Mutex::new(Left { result: None, ended: false, waiting: Vec::new() });
-    let packet = Arc::new(Packet { task, left, scope: scope.cloned() });
+    let left = Mutex::new(Left {
+        result: None,
+        ended: false,
+        waiting: Vec::new(),
+    });
+    let packet = Arc::new(Packet {
+        task,
+        left,
+        scope: scope.cloned(),
+    });
     if let Some(scope) = scope {
         scope.enter(task);
     }
@@ -82,7 +98,13 @@ where
             && !PANIC_RECORDED.get()
         {
             // The learner's own hook ran, or none (`resume_unwind`).
-            recorder::record(Kind::Panic, 0, 0, recorder::intern_remark(message_of(&**payload)), None);
+            recorder::record(
+                Kind::Panic,
+                0,
+                0,
+                recorder::intern_remark(message_of(&**payload)),
+                None,
+            );
         }
         end(theirs, leaving, result);
     });
@@ -94,7 +116,9 @@ where
             if let Some(scope) = scope {
                 scope.never_started(task);
             }
-            panic!("the system gave no further thread ({why}): join some of those that run before you spawn more");
+            panic!(
+                "the system gave no further thread ({why}): join some of those that run before you spawn more"
+            );
         }
     }
 }
@@ -105,7 +129,12 @@ fn end<T>(packet: Arc<Packet<T>>, scope: Option<Arc<Running>>, result: thread::R
     let mut left = rt::lock(&packet.left);
     left.result = Some(result);
     left.ended = true;
-    let wakeups: Vec<_> = left.waiting.drain(..).filter(Token::claim).map(|token| rt::wake(&token, task, None)).collect();
+    let wakeups: Vec<_> = left
+        .waiting
+        .drain(..)
+        .filter(Token::claim)
+        .map(|token| rt::wake(&token, task, None))
+        .collect();
     // Under the lock, so that nobody has joined a task that has not ended in the trace.
     recorder::record(Kind::Exit, 0, 0, 0, None);
     drop(left);

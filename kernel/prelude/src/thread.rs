@@ -89,6 +89,9 @@ impl<T> JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("thread", &self.thread().name()).field("finished", &self.is_finished()).finish()
+        f.debug_struct("JoinHandle")
+            .field("thread", &self.thread().name())
+            .field("finished", &self.is_finished())
+            .finish()
     }
 }

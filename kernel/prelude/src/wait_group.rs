@@ -53,10 +53,16 @@ struct State {
 impl WaitGroup {
     /// Makes a counter that is zero.
     #[track_caller]
-    #[allow(clippy::new_without_default, reason = "`Default` is there, and has its own `track_caller`")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "`Default` is there, and has its own `track_caller`"
+    )]
     pub fn new() -> WaitGroup {
         let object = Object::new(ObjectKind::WaitGroup, 0, Location::caller());
-        WaitGroup(Arc::new(Inner { object, state: Mutex::default() }))
+        WaitGroup(Arc::new(Inner {
+            object,
+            state: Mutex::default(),
+        }))
     }
 
     /// Gives the group a name for the picture. The first name stays.
@@ -107,7 +113,11 @@ impl WaitGroup {
         self.tell(Kind::WgDone, &state, here);
         let wakeups: Vec<_> = if state.count == 0 {
             let waiting = std::mem::take(&mut state.waiting);
-            waiting.into_iter().filter(Token::claim).map(|token| rt::wake(&token, self.0.object.id(), Some(here))).collect()
+            waiting
+                .into_iter()
+                .filter(Token::claim)
+                .map(|token| rt::wake(&token, self.0.object.id(), Some(here)))
+                .collect()
         } else {
             Vec::new()
         };
@@ -128,7 +138,13 @@ impl WaitGroup {
     }
 
     fn tell(&self, kind: Kind, state: &State, here: Here) {
-        recorder::record(kind, self.0.object.id(), state.changes, u32::try_from(state.count).unwrap_or(u32::MAX), Some(here));
+        recorder::record(
+            kind,
+            self.0.object.id(),
+            state.changes,
+            u32::try_from(state.count).unwrap_or(u32::MAX),
+            Some(here),
+        );
     }
 
     /// Waits until the counter is zero.
@@ -142,7 +158,12 @@ impl WaitGroup {
         if state.count > 0 {
             let token = Token::new();
             state.waiting.push_back(token.clone());
-            let wait = Wait::begin(Reason::Wait, self.0.object.id(), state.waiting.len(), Location::caller());
+            let wait = Wait::begin(
+                Reason::Wait,
+                self.0.object.id(),
+                state.waiting.len(),
+                Location::caller(),
+            );
             rt::block(&token, state, None);
             wait.end();
         }
@@ -198,7 +219,10 @@ impl WaitGroup {
         F: FnOnce() + Send + 'static,
     {
         self.add(1);
-        let done = Done { group: self.clone(), here };
+        let done = Done {
+            group: self.clone(),
+            here,
+        };
         let body = move || {
             let _done = done;
             f();
@@ -222,7 +246,10 @@ impl WaitGroup {
     /// ```
     #[track_caller]
     pub fn defer_done(&self) -> Done {
-        Done { group: self.clone(), here: Location::caller() }
+        Done {
+            group: self.clone(),
+            here: Location::caller(),
+        }
     }
 }
 
@@ -235,7 +262,9 @@ impl Default for WaitGroup {
 
 impl fmt::Debug for WaitGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitGroup").field("count", &self.count()).finish_non_exhaustive()
+        f.debug_struct("WaitGroup")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
     }
 }
 

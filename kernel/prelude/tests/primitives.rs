@@ -17,7 +17,9 @@ fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     match result.recv_timeout(DEADLINE) {
         Ok(value) => value,
         Err(RecvTimeoutError::Timeout) => panic!("still waiting after {DEADLINE:?}"),
-        Err(RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().expect_err("it sent nothing")),
+        Err(RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
+        }
     }
 }
 
@@ -60,17 +62,28 @@ fn every_message_arrives_once_and_each_sender_keeps_its_order() {
                 })
                 .collect();
             drop(rx);
-            let received: Vec<Vec<(usize, usize)>> = receivers.into_iter().map(|receiver| receiver.join().unwrap()).collect();
-            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            let received: Vec<Vec<(usize, usize)>> = receivers
+                .into_iter()
+                .map(|receiver| receiver.join().unwrap())
+                .collect();
+            senders
+                .into_iter()
+                .for_each(|sender| sender.join().unwrap());
             for messages in &received {
                 for sender in 0..SENDERS {
-                    let numbers: Vec<_> = messages.iter().filter(|message| message.0 == sender).map(|message| message.1).collect();
+                    let numbers: Vec<_> = messages
+                        .iter()
+                        .filter(|message| message.0 == sender)
+                        .map(|message| message.1)
+                        .collect();
                     assert!(numbers.is_sorted(), "{capacity:?}: {numbers:?}");
                 }
             }
             let mut all = received.concat();
             all.sort_unstable();
-            let want: Vec<_> = (0..SENDERS).flat_map(|sender| (0..EACH).map(move |number| (sender, number))).collect();
+            let want: Vec<_> = (0..SENDERS)
+                .flat_map(|sender| (0..EACH).map(move |number| (sender, number)))
+                .collect();
             assert_eq!(all, want, "{capacity:?}");
         });
     }
@@ -112,8 +125,14 @@ fn timeouts_lose_and_double_nothing() {
                     })
                 })
                 .collect();
-            let mut sent: Vec<_> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
-            let mut received: Vec<_> = receivers.into_iter().flat_map(|receiver| receiver.join().unwrap()).collect();
+            let mut sent: Vec<_> = senders
+                .into_iter()
+                .flat_map(|sender| sender.join().unwrap())
+                .collect();
+            let mut received: Vec<_> = receivers
+                .into_iter()
+                .flat_map(|receiver| receiver.join().unwrap())
+                .collect();
             sent.sort_unstable();
             received.sort_unstable();
             assert_eq!(sent, received, "capacity {capacity}");
@@ -137,7 +156,11 @@ fn a_rendezvous_waits_for_the_receiver() {
         sleep(ms(5)); // No test of time: `send` may not return before the next line, however long that takes.
         taken.store(1, Ordering::SeqCst);
         assert_eq!(rx.recv(), Ok(2));
-        assert_eq!(sender.join().unwrap(), 1, "the send returned before the receive began");
+        assert_eq!(
+            sender.join().unwrap(),
+            1,
+            "the send returned before the receive began"
+        );
     });
 }
 
@@ -178,7 +201,10 @@ fn ends_that_are_gone_are_told() {
         drop(rx);
         assert_eq!(tx.send(2), Err(SendError(2)));
         assert_eq!(tx.try_send(3), Err(TrySendError::Disconnected(3)));
-        assert_eq!(tx.send_timeout(4, ms(1)), Err(SendTimeoutError::Disconnected(4)));
+        assert_eq!(
+            tx.send_timeout(4, ms(1)),
+            Err(SendTimeoutError::Disconnected(4))
+        );
     });
 }
 
@@ -193,7 +219,11 @@ fn those_who_wait_are_told_when_the_other_end_goes() {
             })
             .collect();
         drop((rx, tx));
-        assert!(receivers.into_iter().all(|receiver| receiver.join().unwrap()));
+        assert!(
+            receivers
+                .into_iter()
+                .all(|receiver| receiver.join().unwrap())
+        );
 
         let (tx, rx) = bounded(0);
         let senders: Vec<_> = (0..3)
@@ -315,10 +345,16 @@ fn a_lock_taken_while_unwinding_is_not_poisoned() {
 #[test]
 fn locks_show_themselves_as_those_of_std_do() {
     let till: Mutex<i32> = 5.into();
-    assert_eq!(format!("{till:?}"), format!("{:?}", std::sync::Mutex::new(5)));
+    assert_eq!(
+        format!("{till:?}"),
+        format!("{:?}", std::sync::Mutex::new(5))
+    );
     let money = till.lock().unwrap();
     assert_eq!(format!("{money:?} {money}"), "5 5");
-    assert_eq!(format!("{till:?}"), "Mutex { data: <locked>, poisoned: false, .. }");
+    assert_eq!(
+        format!("{till:?}"),
+        "Mutex { data: <locked>, poisoned: false, .. }"
+    );
     assert!(matches!(till.try_lock(), Err(TryLockError::WouldBlock)));
     drop(money);
     assert!(till.try_lock().is_ok());
@@ -389,8 +425,16 @@ fn a_wait_group_below_zero_says_what_was_called_how_often() {
         theirs.done();
     });
     let payload = quiet.unwrap_err();
-    let words = payload.downcast_ref::<String>().expect("a panic with words");
-    for part in ["`ovens`", "below zero", "done() came 3 times", "add() counted 2", "primitives.rs"] {
+    let words = payload
+        .downcast_ref::<String>()
+        .expect("a panic with words");
+    for part in [
+        "`ovens`",
+        "below zero",
+        "done() came 3 times",
+        "add() counted 2",
+        "primitives.rs",
+    ] {
         assert!(words.contains(part), "{part}: {words}");
     }
     assert_eq!(ovens.count(), 0);
@@ -457,8 +501,15 @@ fn join_gives_the_result_or_the_panic() {
     in_time(|| {
         let baker = spawn_named("ada\0l", || std::thread::current().name().map(String::from));
         assert_eq!(baker.thread().name(), Some("ada l"));
-        assert_eq!(baker.join().unwrap().as_deref(), Some("ada l"), "a zero byte in a name is no reason to panic");
-        assert_eq!(burnt(&spawn(|| panic_quietly("burnt")).join()), Some("burnt"));
+        assert_eq!(
+            baker.join().unwrap().as_deref(),
+            Some("ada l"),
+            "a zero byte in a name is no reason to panic"
+        );
+        assert_eq!(
+            burnt(&spawn(|| panic_quietly("burnt")).join()),
+            Some("burnt")
+        );
         let (go, may_go) = std::sync::mpsc::channel::<()>();
         let baker = spawn(move || may_go.recv().is_ok());
         assert!(!baker.is_finished());
@@ -488,7 +539,7 @@ fn a_thousand_threads_come_and_go() {
 fn a_scope_waits_for_threads_that_borrow() {
     in_time(|| {
         for _ in 0..100 {
-            let mut loaves = vec![0; 8];
+            let mut loaves = [0; 8];
             let sum = scope(|s| {
                 for (number, loaf) in loaves.iter_mut().enumerate() {
                     s.spawn_named("baker", move || *loaf = number);
@@ -527,12 +578,27 @@ fn a_scope_drops_results_that_nobody_took_before_it_ends() {
 fn a_scope_reports_panics_as_that_of_std_does() {
     let words = |run: fn()| {
         let payload = in_time(move || std::panic::catch_unwind(run)).expect_err("a panic");
-        payload.downcast_ref::<&str>().map(|words| (*words).to_string())
+        payload
+            .downcast_ref::<&str>()
+            .map(|words| (*words).to_string())
     };
-    assert_eq!(words(|| scope(|s| drop(s.spawn(|| panic_quietly("burnt"))))).as_deref(), Some("a scoped thread panicked"));
-    assert_eq!(words(|| scope(|_| panic_quietly("the closure's own"))).as_deref(), Some("the closure's own"));
+    assert_eq!(
+        words(|| scope(|s| drop(s.spawn(|| panic_quietly("burnt"))))).as_deref(),
+        Some("a scoped thread panicked")
+    );
+    assert_eq!(
+        words(|| scope(|_| panic_quietly("the closure's own"))).as_deref(),
+        Some("the closure's own")
+    );
     // Joined: then it is the joiner's.
-    in_time(|| scope(|s| assert_eq!(burnt(&s.spawn(|| panic_quietly("burnt")).join()), Some("burnt"))));
+    in_time(|| {
+        scope(|s| {
+            assert_eq!(
+                burnt(&s.spawn(|| panic_quietly("burnt")).join()),
+                Some("burnt")
+            );
+        });
+    });
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::{MutexGuard as Turn, OnceLock, PoisonError};
 
 use threadbook_prelude::*;
 use threadbook_timeline::format::{
-    CHUNKS_PER_HALF, ChunkHeader, EVENTS_PER_CHUNK, Event, Header, Kind, MAGIC, NAMES_AT, ObjectKind, Reason, SITES_AT, Site, TRACE_BYTES,
-    VERSION, chunk_at,
+    CHUNKS_PER_HALF, ChunkHeader, EVENTS_PER_CHUNK, Event, Header, Kind, MAGIC, NAMES_AT,
+    ObjectKind, Reason, SITES_AT, Site, TRACE_BYTES, VERSION, chunk_at,
 };
 
 /// Longest that a test waits for what another thread is about to do.
@@ -27,12 +27,26 @@ fn base() -> usize {
         // SAFETY: an anonymous file of the size of a trace, mapped whole and never unmapped.
         let (fd, base) = unsafe {
             let fd = libc::memfd_create(c"trace".as_ptr(), 0);
-            assert_eq!(libc::ftruncate(fd, TRACE_BYTES as libc::off_t), 0, "room for a trace");
-            let base = libc::mmap(std::ptr::null_mut(), TRACE_BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0);
+            assert_eq!(
+                libc::ftruncate(fd, TRACE_BYTES as libc::off_t),
+                0,
+                "room for a trace"
+            );
+            let base = libc::mmap(
+                std::ptr::null_mut(),
+                TRACE_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            );
             assert_ne!(base, libc::MAP_FAILED, "a mapped trace");
             (fd, base as usize)
         };
-        assert_eq!(recorder::attach(fd).unwrap_err(), "the descriptor holds no trace");
+        assert_eq!(
+            recorder::attach(fd).unwrap_err(),
+            "the descriptor holds no trace"
+        );
         // SAFETY: the file begins with a header, all of it atomics.
         let header = unsafe { &*(base as *const Header) };
         header.magic.store(MAGIC, Ordering::Relaxed);
@@ -61,33 +75,47 @@ impl Recording {
         header().next_chunk[half].store(0, Ordering::Relaxed);
         header().dropped[half].store(0, Ordering::Relaxed);
         header().recording.store(*turns, Ordering::Relaxed);
-        Recording { number: *turns, _turn: turn }
+        Recording {
+            number: *turns,
+            _turn: turn,
+        }
     }
 
     /// All events so far, by task in their order, tasks in the order of their ids.
     fn events(&self) -> Vec<Event> {
         let half = self.number as usize & 1;
-        let chunks = (header().next_chunk[half].load(Ordering::Relaxed) as usize).min(CHUNKS_PER_HALF);
+        let chunks =
+            (header().next_chunk[half].load(Ordering::Relaxed) as usize).min(CHUNKS_PER_HALF);
         let mut events = Vec::new();
         for number in 0..chunks {
             let chunk = base() + chunk_at(half, number).expect("checked above");
             // SAFETY: a chunk begins with its header, and `len` events behind it are whole.
             unsafe {
                 let head = &*(chunk as *const ChunkHeader);
-                assert_eq!(head.recording.load(Ordering::Acquire), self.number);
+                // Claimed this moment and not labelled yet: there are no events in it.
+                if head.recording.load(Ordering::Acquire) != self.number {
+                    continue;
+                }
                 let len = head.len.load(Ordering::Acquire) as usize;
                 assert!(len <= EVENTS_PER_CHUNK);
                 let first = (chunk + size_of::<ChunkHeader>()) as *const Event;
                 events.extend((0..len).map(|at| std::ptr::read_volatile(first.add(at))));
             }
         }
-        assert!(events.iter().all(|event| event.recording == self.number as u8));
+        assert!(
+            events
+                .iter()
+                .all(|event| event.recording == self.number as u8)
+        );
         events.sort_by_key(|event| event.task);
         events
     }
 
     fn of(&self, kinds: &[Kind]) -> Vec<Event> {
-        self.events().into_iter().filter(|event| kinds.contains(&kind(event))).collect()
+        self.events()
+            .into_iter()
+            .filter(|event| kinds.contains(&kind(event)))
+            .collect()
     }
 
     /// Waits until an event is there that another thread is about to record.
@@ -98,16 +126,29 @@ impl Recording {
             if let Some(event) = self.events().into_iter().find(&is_it) {
                 return event;
             }
-            assert!(start.elapsed() < DEADLINE, "{what}: not there after {DEADLINE:?} among {:#?}", self.events());
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{what}: not there after {DEADLINE:?} among {:#?}",
+                self.events()
+            );
             std::thread::yield_now();
         }
     }
 
     fn wait_until_blocked(&self, reason: Reason, how_many: usize) {
         let start = Instant::now();
-        let blocked = || self.of(&[Kind::BlockBegin]).iter().filter(|event| event.aux == reason as u32).count();
+        let blocked = || {
+            self.of(&[Kind::BlockBegin])
+                .iter()
+                .filter(|event| event.aux == reason as u32)
+                .count()
+        };
         while blocked() < how_many {
-            assert!(start.elapsed() < DEADLINE, "{} of {how_many} block for {reason:?}", blocked());
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{} of {how_many} block for {reason:?}",
+                blocked()
+            );
             std::thread::yield_now();
         }
     }
@@ -124,7 +165,11 @@ fn kind(event: &Event) -> Kind {
 }
 
 fn kinds(events: &[Event], task: u32) -> Vec<Kind> {
-    events.iter().filter(|event| event.task == task).map(kind).collect()
+    events
+        .iter()
+        .filter(|event| event.task == task)
+        .map(kind)
+        .collect()
 }
 
 fn name(id: u32) -> String {
@@ -133,16 +178,23 @@ fn name(id: u32) -> String {
     // SAFETY: the recorder gave the id of a whole name.
     unsafe {
         let len = u32::from_le(*(at as *const u32)) as usize;
-        String::from_utf8(std::slice::from_raw_parts((at + 4) as *const u8, len).to_vec()).expect("a name is text")
+        String::from_utf8(std::slice::from_raw_parts((at + 4) as *const u8, len).to_vec())
+            .expect("a name is text")
     }
 }
 
 fn site(event: &Event) -> (String, u32, u32) {
     assert_ne!(event.site, 0, "a site: {event:?}");
     // SAFETY: the recorder gave the index of a site.
-    let site = unsafe { &*((base() + SITES_AT + (usize::from(event.site) - 1) * size_of::<Site>()) as *const Site) };
+    let site = unsafe {
+        &*((base() + SITES_AT + (usize::from(event.site) - 1) * size_of::<Site>()) as *const Site)
+    };
     assert_eq!(site.ready.load(Ordering::Acquire), 1);
-    (name(site.file.load(Ordering::Relaxed)), site.line.load(Ordering::Relaxed), site.build.load(Ordering::Relaxed))
+    (
+        name(site.file.load(Ordering::Relaxed)),
+        site.line.load(Ordering::Relaxed),
+        site.build.load(Ordering::Relaxed),
+    )
 }
 
 #[test]
@@ -153,18 +205,39 @@ fn a_thread_is_recorded_from_spawn_to_join() {
     let baker = spawn_named("ada", || mark("rises"));
     baker.join().unwrap();
     let events = recording.events();
-    let spawned = events.iter().find(|event| kind(event) == Kind::Spawn).expect("a spawn");
+    let spawned = events
+        .iter()
+        .find(|event| kind(event) == Kind::Spawn)
+        .expect("a spawn");
     let ada = spawned.obj;
     assert_eq!((spawned.task, spawned.aux), (main, 1));
     assert_eq!(site(spawned), (file!().to_string(), line, 0));
-    let named = events.iter().find(|event| kind(event) == Kind::NameTask && event.obj == ada).expect("a name");
+    let named = events
+        .iter()
+        .find(|event| kind(event) == Kind::NameTask && event.obj == ada)
+        .expect("a name");
     assert_eq!(name(named.aux), "ada");
-    let theirs: Vec<_> = kinds(&events, ada).into_iter().filter(|kind| *kind != Kind::Wake).collect();
-    assert_eq!(theirs, [Kind::NameTask, Kind::Start, Kind::Mark, Kind::Exit]);
-    let remark = events.iter().find(|event| kind(event) == Kind::Mark).expect("a mark");
+    let theirs: Vec<_> = kinds(&events, ada)
+        .into_iter()
+        .filter(|kind| *kind != Kind::Wake)
+        .collect();
+    assert_eq!(
+        theirs,
+        [Kind::NameTask, Kind::Start, Kind::Mark, Kind::Exit]
+    );
+    let remark = events
+        .iter()
+        .find(|event| kind(event) == Kind::Mark)
+        .expect("a mark");
     assert_eq!(name(remark.aux), "rises");
-    let joined = events.iter().find(|event| kind(event) == Kind::Joined).expect("a join");
-    let exit = events.iter().find(|event| kind(event) == Kind::Exit).expect("an end");
+    let joined = events
+        .iter()
+        .find(|event| kind(event) == Kind::Joined)
+        .expect("a join");
+    let exit = events
+        .iter()
+        .find(|event| kind(event) == Kind::Exit)
+        .expect("an end");
     assert_eq!((joined.task, joined.obj), (main, ada));
     assert!(exit.ticks <= joined.ticks, "joined before it ended");
 }
@@ -173,16 +246,27 @@ fn a_thread_is_recorded_from_spawn_to_join() {
 fn each_task_keeps_its_order_and_time_runs_forward() {
     const EACH: u32 = 1000;
     let recording = Recording::begin();
-    let bakers: Vec<_> = (0..4).map(|_| spawn(|| (0..EACH).for_each(|seq| recorder::record(Kind::Load, 77, seq, 0, None)))).collect();
+    let bakers: Vec<_> = (0..4)
+        .map(|_| spawn(|| (0..EACH).for_each(|seq| recorder::record(Kind::Load, 77, seq, 0, None))))
+        .collect();
     bakers.into_iter().for_each(|baker| baker.join().unwrap());
     let events = recording.of(&[Kind::Load]);
-    assert_eq!(events.len(), 4 * EACH as usize, "events are lost or doubled");
+    assert_eq!(
+        events.len(),
+        4 * EACH as usize,
+        "events are lost or doubled"
+    );
     for events in events.chunk_by(|one, next| one.task == next.task) {
         assert!(events.iter().map(|event| event.seq).eq(0..EACH));
         assert!(events.is_sorted_by_key(|event| event.ticks));
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    assert!(cfg!(not(target_os = "linux")) || events.iter().all(|event| usize::from(event.cpu) < cores.max(1024)));
+    assert!(
+        cfg!(not(target_os = "linux"))
+            || events
+                .iter()
+                .all(|event| usize::from(event.cpu) < cores.max(1024))
+    );
 }
 
 #[test]
@@ -190,11 +274,13 @@ fn each_message_is_sent_before_it_is_received_under_the_same_number() {
     for capacity in [None, Some(0), Some(1), Some(5)] {
         let recording = Recording::begin();
         let (tx, rx) = capacity.map_or_else(channel, bounded);
-        let (tx, rx) = (tx.named("orders"), rx);
+        let tx = tx.named("orders");
         scope(|s| {
             for sender in 0..3 {
                 let tx = tx.clone();
-                s.spawn(move || (0..100).for_each(|number| tx.send(sender * 1000 + number).unwrap()));
+                s.spawn(move || {
+                    (0..100).for_each(|number| tx.send(sender * 1000 + number).unwrap());
+                });
             }
             drop(tx);
             for _ in 0..2 {
@@ -202,23 +288,43 @@ fn each_message_is_sent_before_it_is_received_under_the_same_number() {
                 s.spawn(move || rx.iter().count());
             }
         });
-        let made = recording.wait_for("the channel", |event| kind(event) == Kind::NewObject && event.aux == ObjectKind::Channel as u32);
-        assert_eq!(made.seq, capacity.map_or(u32::MAX, |capacity| capacity as u32));
+        let made = recording.wait_for("the channel", |event| {
+            kind(event) == Kind::NewObject && event.aux == ObjectKind::Channel as u32
+        });
+        assert_eq!(
+            made.seq,
+            capacity.map_or(u32::MAX, |capacity| capacity as u32)
+        );
         let named = recording.wait_for("its name", |event| kind(event) == Kind::NameObject);
         assert_eq!((named.obj, name(named.aux).as_str()), (made.obj, "orders"));
         let by_number = |kind| {
             let mut events = recording.of(&[kind]);
             events.sort_by_key(|event| event.seq);
-            assert!(events.iter().map(|event| event.seq).eq(1..=300), "{capacity:?}: each number once");
+            assert!(
+                events.iter().map(|event| event.seq).eq(1..=300),
+                "{capacity:?}: each number once"
+            );
             assert!(events.iter().all(|event| event.obj == made.obj));
-            assert!(events.iter().all(|event| event.aux as usize <= capacity.unwrap_or(300)), "{capacity:?}: more queued than fit");
+            assert!(
+                events
+                    .iter()
+                    .all(|event| event.aux as usize <= capacity.unwrap_or(300)),
+                "{capacity:?}: more queued than fit"
+            );
             events
         };
         for (sent, received) in by_number(Kind::Sent).iter().zip(by_number(Kind::Received)) {
-            assert!(sent.ticks <= received.ticks, "{capacity:?}: {sent:?} after {received:?}");
+            assert!(
+                sent.ticks <= received.ticks,
+                "{capacity:?}: {sent:?} after {received:?}"
+            );
             assert_eq!(site(sent).0, file!());
         }
-        assert_eq!(recording.of(&[Kind::Closed]).len(), 1, "the last sender went, one receiver is still there");
+        assert_eq!(
+            recording.of(&[Kind::Closed]).len(),
+            1,
+            "the last sender went, one receiver is still there"
+        );
     }
 }
 
@@ -237,12 +343,22 @@ fn waiting_senders_are_let_in_in_the_order_in_which_they_came() {
         .collect();
     let order: Vec<_> = (0..=4).map(|_| rx.recv().unwrap()).collect();
     assert_eq!(order, [0, 1, 2, 3, 4]);
-    senders.into_iter().for_each(|sender| sender.join().unwrap());
-    let queued: Vec<_> = recording.of(&[Kind::BlockBegin]).iter().filter(|event| event.aux == Reason::Send as u32).map(|event| event.seq).collect();
+    senders
+        .into_iter()
+        .for_each(|sender| sender.join().unwrap());
+    let queued: Vec<_> = recording
+        .of(&[Kind::BlockBegin])
+        .iter()
+        .filter(|event| event.aux == Reason::Send as u32)
+        .map(|event| event.seq)
+        .collect();
     assert_eq!(queued, [1, 2, 3, 4], "their places in the line");
     let mut sent = recording.of(&[Kind::Sent]);
     sent.sort_by_key(|event| event.seq);
-    assert!(sent.iter().all(|event| event.aux == 1), "each finds the channel full with itself: {sent:?}");
+    assert!(
+        sent.iter().all(|event| event.aux == 1),
+        "each finds the channel full with itself: {sent:?}"
+    );
 }
 
 #[test]
@@ -258,7 +374,10 @@ fn waiting_receivers_are_served_in_the_order_in_which_they_came() {
         })
         .collect();
     (0..4).for_each(|number| tx.send(number).unwrap());
-    let order: Vec<_> = receivers.into_iter().map(|receiver| receiver.join().unwrap()).collect();
+    let order: Vec<_> = receivers
+        .into_iter()
+        .map(|receiver| receiver.join().unwrap())
+        .collect();
     assert_eq!(order, [0, 1, 2, 3]);
 }
 
@@ -271,17 +390,33 @@ fn a_lock_goes_from_release_to_the_next_acquisition() {
             s.spawn(|| (0..200).for_each(|_| *till.lock().unwrap() += 1));
         }
     });
-    let lock = recording.wait_for("the name", |event| kind(event) == Kind::NameObject && name(event.aux) == "till").obj;
+    let lock = recording
+        .wait_for("the name", |event| {
+            kind(event) == Kind::NameObject && name(event.aux) == "till"
+        })
+        .obj;
     let mut turns = recording.of(&[Kind::Acquired, Kind::Released]);
     turns.sort_by_key(|event| (event.seq, event.kind));
     assert_eq!(turns.len(), 2 * 800);
     for (turn, pair) in turns.chunks(2).enumerate() {
         let (acquired, released) = (pair[0], pair[1]);
-        assert_eq!((kind(&acquired), kind(&released), acquired.obj), (Kind::Acquired, Kind::Released, lock));
-        assert_eq!((acquired.seq, released.seq, acquired.task), (turn as u32 + 1, turn as u32 + 1, released.task));
+        assert_eq!(
+            (kind(&acquired), kind(&released), acquired.obj),
+            (Kind::Acquired, Kind::Released, lock)
+        );
+        assert_eq!(
+            (acquired.seq, released.seq, acquired.task),
+            (turn as u32 + 1, turn as u32 + 1, released.task)
+        );
     }
-    for (released, acquired) in turns[1..].chunks(2).filter_map(|pair| Some((pair[0], *pair.get(1)?))) {
-        assert!(released.ticks <= acquired.ticks, "{acquired:?} before {released:?}");
+    for (released, acquired) in turns[1..]
+        .chunks(2)
+        .filter_map(|pair| Some((pair[0], *pair.get(1)?)))
+    {
+        assert!(
+            released.ticks <= acquired.ticks,
+            "{acquired:?} before {released:?}"
+        );
     }
 }
 
@@ -329,7 +464,9 @@ fn a_wait_ends_after_the_wake_of_who_let_it_go_on() {
         }),
         ("scope", Reason::Scope, |recording| {
             let (go, may_go) = std::sync::mpsc::channel::<()>();
-            let waiting = std::thread::spawn(move || scope(|s| drop(s.spawn(move || may_go.recv().unwrap()))));
+            let waiting = std::thread::spawn(move || {
+                scope(|s| drop(s.spawn(move || may_go.recv().unwrap())));
+            });
             recording.wait_until_blocked(Reason::Scope, 1);
             go.send(()).unwrap();
             waiting.join().unwrap();
@@ -339,13 +476,27 @@ fn a_wait_ends_after_the_wake_of_who_let_it_go_on() {
         let recording = Recording::begin();
         run(&recording);
         let events = recording.events();
-        let of = |wanted: Kind| move |event: &&Event| kind(event) == wanted && event.aux == reason as u32;
-        let begun = events.iter().find(of(Kind::BlockBegin)).unwrap_or_else(|| panic!("{what}: no wait"));
-        let ended = events.iter().find(|event| event.task == begun.task && of(Kind::BlockEnd)(event)).unwrap_or_else(|| panic!("{what}: no end"));
-        let woken = events.iter().find(|event| kind(event) == Kind::Wake && event.aux == begun.task).unwrap_or_else(|| panic!("{what}: no wake"));
-        assert_eq!((begun.obj, ended.obj, woken.obj), (begun.obj, begun.obj, begun.obj), "{what}");
+        let of = |wanted: Kind| {
+            move |event: &&Event| kind(event) == wanted && event.aux == reason as u32
+        };
+        let begun = events
+            .iter()
+            .find(of(Kind::BlockBegin))
+            .unwrap_or_else(|| panic!("{what}: no wait"));
+        let ended = events
+            .iter()
+            .find(|event| event.task == begun.task && of(Kind::BlockEnd)(event))
+            .unwrap_or_else(|| panic!("{what}: no end"));
+        let woken = events
+            .iter()
+            .find(|event| kind(event) == Kind::Wake && event.aux == begun.task)
+            .unwrap_or_else(|| panic!("{what}: no wake"));
+        assert_eq!((ended.obj, woken.obj), (begun.obj, begun.obj), "{what}");
         assert_ne!(woken.task, begun.task, "{what}");
-        assert!(begun.ticks <= woken.ticks && woken.ticks <= ended.ticks, "{what}: {begun:?} {woken:?} {ended:?}");
+        assert!(
+            begun.ticks <= woken.ticks && woken.ticks <= ended.ticks,
+            "{what}: {begun:?} {woken:?} {ended:?}"
+        );
     }
 }
 
@@ -359,9 +510,26 @@ fn a_lock_that_is_waited_for_shows_the_wait() {
     recording.wait_until_blocked(Reason::Lock, 1);
     drop(money);
     waiting.join().unwrap();
-    let task = recording.of(&[Kind::BlockBegin]).iter().find(|event| event.aux == Reason::Lock as u32).expect("a wait").task;
-    let theirs: Vec<_> = kinds(&recording.events(), task).into_iter().filter(|kind| !matches!(kind, Kind::Wake | Kind::Exit)).collect();
-    assert_eq!(theirs, [Kind::Start, Kind::BlockBegin, Kind::BlockEnd, Kind::Acquired, Kind::Released]);
+    let task = recording
+        .of(&[Kind::BlockBegin])
+        .iter()
+        .find(|event| event.aux == Reason::Lock as u32)
+        .expect("a wait")
+        .task;
+    let theirs: Vec<_> = kinds(&recording.events(), task)
+        .into_iter()
+        .filter(|kind| !matches!(kind, Kind::Wake | Kind::Exit))
+        .collect();
+    assert_eq!(
+        theirs,
+        [
+            Kind::Start,
+            Kind::BlockBegin,
+            Kind::BlockEnd,
+            Kind::Acquired,
+            Kind::Released
+        ]
+    );
 }
 
 #[test]
@@ -371,8 +539,15 @@ fn a_wait_group_records_its_counter() {
     ovens.add(2);
     ovens.done();
     drop(ovens.defer_done());
-    let values: Vec<_> = recording.of(&[Kind::WgAdd, Kind::WgDone]).iter().map(|event| (kind(event), event.aux)).collect();
-    assert_eq!(values, [(Kind::WgAdd, 2), (Kind::WgDone, 1), (Kind::WgDone, 0)]);
+    let values: Vec<_> = recording
+        .of(&[Kind::WgAdd, Kind::WgDone])
+        .iter()
+        .map(|event| (kind(event), event.aux))
+        .collect();
+    assert_eq!(
+        values,
+        [(Kind::WgAdd, 2), (Kind::WgDone, 1), (Kind::WgDone, 0)]
+    );
 }
 
 #[test]
@@ -382,7 +557,10 @@ fn a_panic_is_recorded_with_its_words_before_the_end() {
     assert!(baker.join().is_err());
     let panic = recording.wait_for("the panic", |event| kind(event) == Kind::Panic);
     assert_eq!(name(panic.aux), "burnt");
-    let theirs: Vec<_> = kinds(&recording.events(), panic.task).into_iter().filter(|kind| *kind != Kind::Wake).collect();
+    let theirs: Vec<_> = kinds(&recording.events(), panic.task)
+        .into_iter()
+        .filter(|kind| *kind != Kind::Wake)
+        .collect();
     assert_eq!(theirs, [Kind::Start, Kind::Panic, Kind::Exit]);
 }
 
@@ -396,16 +574,44 @@ fn computing_sleeping_and_regions_are_recorded() {
         sleep(ms(1));
         yield_now();
     }
-    let events: Vec<_> = recording.events().into_iter().filter(|event| event.task == main && kind(event) != Kind::OffCore).collect();
-    let names: Vec<_> = events.iter().map(kind).filter(|kind| *kind != Kind::NameTask).collect();
-    assert_eq!(names, [Kind::RegionBegin, Kind::WorkBegin, Kind::WorkEnd, Kind::BlockBegin, Kind::BlockEnd, Kind::Yield, Kind::RegionEnd]);
-    let find = |wanted| *events.iter().find(|event| kind(event) == wanted).expect("checked above");
+    let events: Vec<_> = recording
+        .events()
+        .into_iter()
+        .filter(|event| event.task == main && kind(event) != Kind::OffCore)
+        .collect();
+    let names: Vec<_> = events
+        .iter()
+        .map(kind)
+        .filter(|kind| *kind != Kind::NameTask)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            Kind::RegionBegin,
+            Kind::WorkBegin,
+            Kind::WorkEnd,
+            Kind::BlockBegin,
+            Kind::BlockEnd,
+            Kind::Yield,
+            Kind::RegionEnd
+        ]
+    );
+    let find = |wanted| {
+        *events
+            .iter()
+            .find(|event| kind(event) == wanted)
+            .expect("checked above")
+    };
     assert_eq!(find(Kind::WorkBegin).seq, 2000);
-    assert_eq!((find(Kind::BlockBegin).seq, find(Kind::BlockBegin).aux), (1000, Reason::Sleep as u32));
+    assert_eq!(
+        (find(Kind::BlockBegin).seq, find(Kind::BlockBegin).aux),
+        (1000, Reason::Sleep as u32)
+    );
     assert_eq!(name(find(Kind::RegionBegin).aux), "kneading");
-    let slept = recorder::ticks_to_duration(find(Kind::BlockEnd).ticks - find(Kind::BlockBegin).ticks);
+    let slept =
+        recorder::ticks_to_duration(find(Kind::BlockEnd).ticks - find(Kind::BlockBegin).ticks);
     assert!(slept >= Duration::from_micros(999), "{slept:?}");
-    assert_eq!(header().ticks_per_second.load(Ordering::Relaxed) > 1_000_000, true);
+    assert!(header().ticks_per_second.load(Ordering::Relaxed) > 1_000_000);
 }
 
 #[test]
@@ -419,7 +625,10 @@ fn work_says_when_it_lost_its_core() {
         }
     });
     let gaps = recording.of(&[Kind::OffCore]);
-    assert!(!gaps.is_empty(), "{threads} threads computed 30 ms each and none lost its core");
+    assert!(
+        !gaps.is_empty(),
+        "{threads} threads computed 30 ms each and none lost its core"
+    );
     assert!(gaps.iter().all(|gap| gap.seq >= 100), "{gaps:?}");
 }
 
@@ -449,20 +658,28 @@ fn each_recording_tells_again_what_outlives_its_cell() {
     drop(till.lock().unwrap());
     go.send(()).unwrap();
     worker.join().unwrap();
-    let told: Vec<_> = recording.of(&[Kind::NewObject, Kind::NameObject]).iter().map(kind).collect();
+    let told: Vec<_> = recording
+        .of(&[Kind::NewObject, Kind::NameObject])
+        .iter()
+        .map(kind)
+        .collect();
     assert_eq!(told, [Kind::NewObject, Kind::NameObject], "once");
-    let ada = recording.wait_for("the remark", |event| kind(event) == Kind::Mark).task;
-    let named = recording.wait_for("its name", |event| kind(event) == Kind::NameTask && event.obj == ada);
+    let ada = recording
+        .wait_for("the remark", |event| kind(event) == Kind::Mark)
+        .task;
+    let named = recording.wait_for("its name", |event| {
+        kind(event) == Kind::NameTask && event.obj == ada
+    });
     assert_eq!(name(named.aux), "ada");
 }
 
 #[test]
 fn nothing_is_written_while_recording_is_off() {
-    drop(Recording::begin());
-    let used = |half: usize| header().next_chunk[half].load(Ordering::Relaxed);
-    // Another test may begin; it is waited for by taking the turn again.
     let recording = Recording::begin();
     header().recording.store(0, Ordering::Relaxed);
+    // The name of this thread is kept from when its task is first asked for.
+    recorder::current_task();
+    let used = |half: usize| header().next_chunk[half].load(Ordering::Relaxed);
     let before = (used(0), used(1), header().names.load(Ordering::Relaxed));
     spawn(|| mark("nobody hears this")).join().unwrap();
     let after = (used(0), used(1), header().names.load(Ordering::Relaxed));
@@ -478,10 +695,15 @@ fn a_full_trace_counts_what_it_drops() {
     // Events of the chunk that this thread may have from before the store, its last chunk, then none.
     let fits = 2 * EVENTS_PER_CHUNK as u32;
     let lost = 1000;
-    spawn(move || (0..fits + lost).for_each(|seq| recorder::record(Kind::Load, 1, seq, 0, None))).join().unwrap();
+    spawn(move || (0..fits + lost).for_each(|seq| recorder::record(Kind::Load, 1, seq, 0, None)))
+        .join()
+        .unwrap();
     let dropped = header().dropped[half].load(Ordering::Relaxed);
     assert!(dropped >= u64::from(lost), "{dropped}");
-    assert!(header().next_chunk[half].load(Ordering::Relaxed) <= CHUNKS_PER_HALF as u32 + 8, "the counter runs away");
+    assert!(
+        header().next_chunk[half].load(Ordering::Relaxed) <= CHUNKS_PER_HALF as u32 + 8,
+        "the counter runs away"
+    );
     // Chunks that this recording never claimed are not read back.
     header().next_chunk[half].store(0, Ordering::Relaxed);
 }
@@ -520,9 +742,16 @@ fn names_and_sites_survive_many_threads_at_once() {
 #[test]
 fn a_thread_of_std_gets_a_lane_of_its_own() {
     let recording = Recording::begin();
-    std::thread::Builder::new().name("foreign".into()).spawn(|| mark("here")).unwrap().join().unwrap();
+    std::thread::Builder::new()
+        .name("foreign".into())
+        .spawn(|| mark("here"))
+        .unwrap()
+        .join()
+        .unwrap();
     let remark = recording.wait_for("the remark", |event| kind(event) == Kind::Mark);
-    let named = recording.wait_for("its name", |event| kind(event) == Kind::NameTask && event.obj == remark.task);
+    let named = recording.wait_for("its name", |event| {
+        kind(event) == Kind::NameTask && event.obj == remark.task
+    });
     assert_eq!(name(named.aux), "foreign");
     assert_ne!(remark.task, recorder::current_task());
 }

@@ -4,6 +4,7 @@
 //! command that waits for the program tidies up; at any other time there is nothing to tidy, and the process ends at once.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +28,8 @@ pub struct Interrupt {
 impl Interrupt {
     /// Takes Ctrl-C, SIGTERM and SIGHUP over, for the rest of the process.
     ///
-    /// Call it before any other thread starts: only threads that start later inherit the blocked signals. Programs that we start do not
-    /// inherit them, since std clears the mask of a new process.
+    /// Call it before any other thread starts: only threads that start later inherit the blocked signals. Programs inherit them too, so those
+    /// started by [`spawn`](Self::spawn) have them opened again: a JupyterLab that cannot hear SIGTERM would never end.
     ///
     /// # Errors
     /// When the signals cannot be blocked.
@@ -61,6 +62,10 @@ impl Interrupt {
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: between fork and exec only the signal mask is set, which is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+        }
         let child = command.spawn()?;
         *running = Some(pid_of(&child));
         Ok(Running {
@@ -132,6 +137,24 @@ fn pid_of(child: &Child) -> Pid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_can_hear_the_signals_that_we_block() {
+        use std::os::unix::process::ExitStatusExt;
+        // On a thread of its own, whose mask dies with it.
+        let ended = std::thread::spawn(|| {
+            let mut blocked = SigSet::empty();
+            blocked.add(Signal::SIGTERM);
+            blocked.thread_block().unwrap();
+            let interrupt = Interrupt::default();
+            let running = interrupt
+                .spawn(Command::new("/bin/sh").args(["-c", "exec sleep 600"]))
+                .unwrap();
+            interrupt.shared.pass_on(Signal::SIGINT);
+            running.wait().unwrap().signal()
+        });
+        assert_eq!(ended.join().unwrap(), Some(Signal::SIGTERM as i32));
+    }
 
     #[test]
     fn a_signal_reaches_the_program_that_runs_as_sigterm() {

@@ -241,7 +241,7 @@ mod tests {
             let sent = sent.clone();
             move || {
                 sent.iter()
-                    .for_each(|packet| sender.send(packet).expect("the receiver is alive"))
+                    .for_each(|packet| sender.send(packet).expect("the receiver is alive"));
             }
         });
         let mut receiver = Receiver::new(receiver);

@@ -96,7 +96,7 @@ impl Context {
             std::thread::spawn(move || {
                 lines
                     .iter()
-                    .for_each(|line| tracing::info!(target: "evcxr", name, line))
+                    .for_each(|line| tracing::info!(target: "evcxr", name, line));
             });
         }
         Ok(Context {

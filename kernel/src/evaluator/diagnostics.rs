@@ -79,6 +79,16 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
+/// What to do about a restriction that a notebook has and a program has not.
+fn hint_for(diagnostic: &Diagnostic) -> Option<&'static str> {
+    let is_never =
+        diagnostic.code.as_deref() == Some("E0658") && diagnostic.message.contains("`!` type");
+    is_never.then_some(
+        "a variable of this cell has a type with `!` in it, such as the `JoinHandle<!>` of a closure that never ends; the notebook cannot keep it \
+         for the next cell: let the closure end in a `()`, or put the cell's code into braces",
+    )
+}
+
 /// A span that was found in a cell.
 struct Found {
     cell: Arc<Cell>,
@@ -151,7 +161,7 @@ fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<
             suggestions.push(suggestion);
         }
     }
-    if let Some(hint) = diagnostic.hint {
+    if let Some(hint) = diagnostic.hint.or_else(|| hint_for(diagnostic)) {
         group = group.element(Level::HELP.message(hint));
     }
     let mut report = vec![group];

@@ -457,7 +457,7 @@ impl Running {
             tracing::error!(message, "evcxr panicked; its context is made anew");
             self.context = None;
         }
-        self.outcome(job, result, record, interrupted, &cell, picture)
+        self.outcome(job, result, &record, interrupted, &cell, picture)
     }
 
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
@@ -473,14 +473,14 @@ impl Running {
         &self,
         job: JobId,
         result: Result<MimeBundle, Failure>,
-        record: Record,
+        record: &Record,
         interrupted: bool,
         cell: &Arc<source_map::Cell>,
         picture: Option<MimeBundle>,
     ) -> Outcome {
         let mut values = record.values.clone();
         let error = match &result {
-            Ok(_) => verdict::of_a_cell_that_ran(&record, &self.sources),
+            Ok(_) => verdict::of_a_cell_that_ran(record, &self.sources),
             Err(Failure::Compile(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {

@@ -49,6 +49,8 @@ pub fn fork_worker() {
         );
         std::process::exit(2);
     };
+    // Whoever started JupyterLab may have had signals blocked, and a mask is inherited by all: then an interrupt would never arrive.
+    let _ = SigSet::empty().thread_set_mask();
     // SAFETY: the kernel opened this descriptor for this process and nothing else here owns it.
     let output = unsafe { Channel::from_fd(output_fd) };
     let prefix = format!("\x1e{} ", uuid::Uuid::new_v4().simple());
@@ -292,7 +294,7 @@ impl Supervisor<'_> {
             match found {
                 Found::Text(bytes) => self.output.send(&Packet::Stdout(bytes))?,
                 Found::Content(mime, content) => {
-                    self.output.send(&Packet::Content(mime, content))?
+                    self.output.send(&Packet::Content(mime, content))?;
                 }
                 Found::Mark(json) => self.output.send(&Packet::Mark(json))?,
                 Found::End {
@@ -320,7 +322,7 @@ impl Supervisor<'_> {
                 }
                 // With hooks around each cell, a completion that no end mark announced is a line that the learner printed between cells.
                 Found::Complete if self.hooked && self.after_end.is_none() => {
-                    self.output.send(&Packet::Stdout(COMPLETE.into()))?
+                    self.output.send(&Packet::Stdout(COMPLETE.into()))?;
                 }
                 Found::Complete => {
                     let lines = self.after_end.take().unwrap_or_else(|| COMPLETE.to_owned());

@@ -1,4 +1,4 @@
-//! What `threadbook lessons check` looks at, beyond what [`parse`](super::parse) demands of one file: form, links, and whether the notebooks are those of
+//! What `threadbook lessons check` looks at, beyond what [`parse`](super::parse()) demands of one file: form, links, and whether the notebooks are those of
 //! the lessons.
 
 use std::fs;

@@ -27,7 +27,7 @@ pub enum Fact {
     Waits {
         /// Who.
         lane: String,
-        /// Why, one of [`REASONS`].
+        /// Why, in a word that the picture has for it.
         reason: &'static str,
         /// For what, by the name that the picture gives it.
         object: Option<String>,

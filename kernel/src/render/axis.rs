@@ -1,6 +1,7 @@
 //! The horizontal axis: from a moment to a place between 0 and 1, by wall time, or by steps where wall time would show nothing.
 
-use threadbook_timeline::fold::{Nanos, Timeline};
+use threadbook_timeline::fold::{Nanos, State, Timeline};
+use threadbook_timeline::format::MAIN_TASK;
 
 /// Where moments go.
 pub struct Axis {
@@ -10,25 +11,77 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Chooses the axis: steps when the median gap between events is below 1/2000 of the whole, less than half a pixel; else wall time.
+    /// Chooses the axis: steps when most of what there is to see would be narrower than 1/500 of the whole, a pixel or two; else wall time.
+    ///
+    /// What there is to see are the waits, sleeps and computations, and where there are none, the lives of the tasks. Not the gaps between events: a
+    /// lock that is taken at once is five events within a microsecond, beside waits of milliseconds that are the point of the picture.
     pub fn of(timeline: &Timeline) -> Axis {
         let mut moments: Vec<Nanos> = vec![timeline.start, timeline.end];
         for lane in &timeline.lanes {
-            moments.extend([Some(lane.spawned), lane.started, lane.ended].into_iter().flatten());
-            moments.extend(lane.spans.iter().flat_map(|span| [Some(span.from), span.until].into_iter().flatten()));
-            moments.extend(lane.holds.iter().flat_map(|hold| [Some(hold.from), hold.until].into_iter().flatten()));
+            moments.extend(
+                [Some(lane.spawned), lane.started, lane.ended]
+                    .into_iter()
+                    .flatten(),
+            );
+            moments.extend(
+                lane.spans
+                    .iter()
+                    .flat_map(|span| [Some(span.from), span.until].into_iter().flatten()),
+            );
+            moments.extend(
+                lane.holds
+                    .iter()
+                    .flat_map(|hold| [Some(hold.from), hold.until].into_iter().flatten()),
+            );
             moments.extend(lane.marks.iter().map(|mark| mark.at));
-            moments.extend(lane.regions.iter().flat_map(|region| [Some(region.from), region.until].into_iter().flatten()));
+            moments.extend(
+                lane.regions
+                    .iter()
+                    .flat_map(|region| [Some(region.from), region.until].into_iter().flatten()),
+            );
         }
-        moments.extend(timeline.edges.iter().flat_map(|edge| [edge.left, edge.reached]));
-        moments.extend(timeline.objects.iter().flat_map(|object| object.counter.iter().map(|change| change.0)));
+        moments.extend(
+            timeline
+                .edges
+                .iter()
+                .flat_map(|edge| [edge.left, edge.reached]),
+        );
+        moments.extend(
+            timeline
+                .objects
+                .iter()
+                .flat_map(|object| object.counter.iter().map(|change| change.0)),
+        );
         moments.sort_unstable();
         moments.dedup();
-        let mut gaps: Vec<u64> = moments.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
-        gaps.sort_unstable();
-        let median = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
-        let crowded = gaps.len() > 2 && median.saturating_mul(2000) < timeline.end.0;
-        Axis { end: timeline.end, steps: crowded.then_some(moments) }
+        let waits = timeline
+            .lanes
+            .iter()
+            .flat_map(|lane| &lane.spans)
+            .filter(|span| !matches!(span.state, State::Running | State::Ready));
+        let mut widths: Vec<u64> = waits
+            .map(|span| span.until(timeline.end).0 - span.from.0)
+            .collect();
+        if widths.is_empty() {
+            let tasks = timeline.lanes.iter().filter(|lane| lane.task != MAIN_TASK);
+            widths = tasks
+                .map(|lane| {
+                    lane.ended
+                        .unwrap_or(timeline.end)
+                        .0
+                        .saturating_sub(lane.spawned.0)
+                })
+                .collect();
+        }
+        let narrow = widths
+            .iter()
+            .filter(|width| width.saturating_mul(500) < timeline.end.0)
+            .count();
+        let crowded = moments.len() > 3 && narrow * 2 > widths.len();
+        Axis {
+            end: timeline.end,
+            steps: crowded.then_some(moments),
+        }
     }
 
     /// Tells whether a column is an event instead of a stretch of time.
@@ -39,7 +92,9 @@ impl Axis {
     /// Gives the place of a moment, from 0 to 1.
     pub fn place(&self, at: Nanos) -> f64 {
         match &self.steps {
-            Some(steps) => steps.partition_point(|step| *step < at) as f64 / (steps.len() - 1).max(1) as f64,
+            Some(steps) => {
+                steps.partition_point(|step| *step < at) as f64 / (steps.len() - 1).max(1) as f64
+            }
             None if self.end.0 == 0 => 0.0,
             None => (at.0 as f64 / self.end.0 as f64).min(1.0),
         }
@@ -47,12 +102,19 @@ impl Axis {
 
     /// Gives the places to mark, with what stands there: 4 to 10 of them, in steps of 1, 2 or 5 times a power of ten.
     pub fn ticks(&self) -> Vec<(f64, String)> {
-        let whole = self.steps.as_ref().map_or(self.end.0, |steps| steps.len() as u64 - 1);
+        let whole = self
+            .steps
+            .as_ref()
+            .map_or(self.end.0, |steps| steps.len() as u64 - 1);
         let step = round_step(whole);
         (0..=whole / step)
             .map(|index| {
                 let at = index * step;
-                let label = if self.counts_steps() { at.to_string() } else { duration(Nanos(at)) };
+                let label = if self.counts_steps() {
+                    at.to_string()
+                } else {
+                    duration(Nanos(at))
+                };
                 (at as f64 / whole.max(1) as f64, label)
             })
             .collect()
@@ -94,8 +156,15 @@ mod tests {
     #[test]
     fn lengths_of_time_are_short_and_exact_enough() {
         for (nanos, want) in [
-            (0, "0 ns"), (999, "999 ns"), (1_000, "1 µs"), (1_849, "1.8 µs"), (12_345, "12 µs"), (1_820_000, "1.8 ms"), (20_000_000, "20 ms"),
-            (1_500_000_000, "1.5 s"), (61_000_000_000, "61 s"),
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1 µs"),
+            (1_849, "1.8 µs"),
+            (12_345, "12 µs"),
+            (1_820_000, "1.8 ms"),
+            (20_000_000, "20 ms"),
+            (1_500_000_000, "1.5 s"),
+            (61_000_000_000, "61 s"),
         ] {
             assert_eq!(duration(Nanos(nanos)), want);
         }
@@ -103,7 +172,15 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_few() {
-        for (whole, want) in [(0, 1), (7, 1), (10, 2), (99, 10), (100, 20), (1_234_567, 200_000), (u64::MAX, 2_000_000_000_000_000_000)] {
+        for (whole, want) in [
+            (0, 1),
+            (7, 1),
+            (10, 2),
+            (99, 10),
+            (100, 20),
+            (1_234_567, 200_000),
+            (u64::MAX, 2_000_000_000_000_000_000),
+        ] {
             assert_eq!(round_step(whole), want, "{whole}");
         }
     }
@@ -111,10 +188,18 @@ mod tests {
     #[test]
     fn the_axis_counts_steps_when_time_would_show_nothing() {
         let busy = "main spawn a; main take m; a want m; main release m; a take m; a release m; a exit; main joined a; @900000 main sleep";
-        for (script, want) in [(busy, true), ("main spawn a; a exit; main end", false), ("", false)] {
+        for (script, want) in [
+            (busy, true),
+            ("main spawn a; a exit; main end", false),
+            ("", false),
+        ] {
             let axis = Axis::of(&fold(&trace(script)));
             assert_eq!(axis.counts_steps(), want, "{script}");
-            assert!(axis.ticks().iter().all(|(place, _)| (0.0..=1.0).contains(place)));
+            assert!(
+                axis.ticks()
+                    .iter()
+                    .all(|(place, _)| (0.0..=1.0).contains(place))
+            );
         }
     }
 }

@@ -48,10 +48,18 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
             json!({"kind": kind, "from": words.task(edge.from), "to": words.task(edge.to), "object": object.map(|object| &object.name)})
         })
         .collect();
-    let others: Vec<_> = timeline.lanes.iter().filter(|lane| lane.task != MAIN_TASK).take(MOST_PAIRED).collect();
+    let others: Vec<_> = timeline
+        .lanes
+        .iter()
+        .filter(|lane| lane.task != MAIN_TASK)
+        .take(MOST_PAIRED)
+        .collect();
     let mut concurrent = Vec::new();
     for (index, a) in others.iter().enumerate() {
-        for b in others[index + 1..].iter().filter(|b| timeline.concurrent(a.task, b.task)) {
+        for b in others[index + 1..]
+            .iter()
+            .filter(|b| timeline.concurrent(a.task, b.task))
+        {
             concurrent.push(json!([a.name, b.name]));
         }
     }
@@ -86,6 +94,9 @@ fn name<'a>(words: &Words<'a>, reason: Reason, object: u32) -> Option<&'a str> {
     match reason {
         Reason::Join => words.timeline.lane(object).map(|lane| lane.name.as_str()),
         Reason::Scope | Reason::Sleep => None,
-        Reason::Send | Reason::Recv | Reason::Lock | Reason::Wait => words.timeline.object(object).map(|object| object.name.as_str()),
+        Reason::Send | Reason::Recv | Reason::Lock | Reason::Wait => words
+            .timeline
+            .object(object)
+            .map(|object| object.name.as_str()),
     }
 }

@@ -54,12 +54,20 @@ pub fn draw(timeline: &Timeline, place_of: &dyn Fn(u16) -> Option<Place>, id: &s
         }
         detail = detail * 3 / 4;
     };
-    Picture { html, text, json: json::facts(&words, &axis) }
+    Picture {
+        html,
+        text,
+        json: json::facts(&words, &axis),
+    }
 }
 
 /// The lanes that are drawn.
 fn shown_lanes(timeline: &Timeline) -> &[Lane] {
-    let shown = if timeline.lanes.len() > MOST_LANES { MOST_LANES - 1 } else { timeline.lanes.len() };
+    let shown = if timeline.lanes.len() > MOST_LANES {
+        MOST_LANES - 1
+    } else {
+        timeline.lanes.len()
+    };
     &timeline.lanes[..shown]
 }
 

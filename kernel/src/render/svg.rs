@@ -39,9 +39,10 @@ const LOOKS: [(&str, f64, &str); 8] = [
 ];
 const HOLD: usize = 7;
 
+/// `max-width` because JupyterLab shrinks a wide `<svg>` to a narrow pane, and the words laid over it would stay where they were.
 const STYLE: &str = "\
 ID{color:var(--jp-ui-font-color1,var(--vscode-editor-foreground,#222));font:12px/1.4 var(--jp-ui-font-family,system-ui,sans-serif)}\
-ID .d{position:relative;width:WIDTHpx;height:HEIGHTpx;overflow:hidden}ID .x{overflow-x:auto}ID svg{position:absolute;left:0;top:0}\
+ID .d{position:relative;width:WIDTHpx;height:HEIGHTpx;overflow:hidden}ID .x{overflow-x:auto}ID svg{position:absolute;left:0;top:0;width:WIDTHpx;height:HEIGHTpx;max-width:none}\
 ID .u{display:none}ID b{position:absolute;font-weight:400;white-space:pre;line-height:14px;pointer-events:none}ID b::before,ID p::before{content:attr(data-t)}\
 ID b.r{transform:translateX(-50%);font-size:10px;opacity:.75}ID b.w{font-size:10px;padding:0 3px;border-radius:2px;line-height:11px;background:var(--jp-layout-color0,var(--vscode-editor-background,#fff))}\
 ID b.o{font-size:10px;opacity:.8}ID i{position:absolute}ID i:hover{outline:1.5px solid currentColor}ID p{margin:2px 0;font-size:11px;opacity:.85}\
@@ -54,7 +55,10 @@ ID details{font-size:11px}ID td,ID th{text-align:left;padding:1px 8px}";
 
 /// Draws all of it; `detail` bounds how many spans, hover texts and table rows there are.
 pub fn draw(words: &Words<'_>, axis: &Axis, id: &str, text: &str, detail: usize) -> String {
-    let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
+    let id: String = id
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
+        .collect();
     let mut sheet = Sheet::new(words, axis, format!("tb-{id}"));
     sheet.grid();
     sheet.edges();
@@ -82,14 +86,30 @@ struct Sheet<'a> {
 impl<'a> Sheet<'a> {
     fn new(words: &'a Words<'a>, axis: &'a Axis, prefix: String) -> Sheet<'a> {
         let lanes = shown_lanes(words.timeline);
-        let counted = |object: &&Object| !object.counter.is_empty() && matches!(object.kind, ObjectKind::Channel | ObjectKind::Mutex | ObjectKind::WaitGroup);
-        let objects: Vec<&Object> = words.timeline.objects.iter().filter(counted).take(MOST_OBJECTS).collect();
+        let counted = |object: &&Object| {
+            !object.counter.is_empty()
+                && matches!(
+                    object.kind,
+                    ObjectKind::Channel | ObjectKind::Mutex | ObjectKind::WaitGroup
+                )
+        };
+        let objects: Vec<&Object> = words
+            .timeline
+            .objects
+            .iter()
+            .filter(counted)
+            .take(MOST_OBJECTS)
+            .collect();
         Sheet {
             words,
             axis,
             prefix,
             lanes,
-            row: lanes.iter().enumerate().map(|(row, lane)| (lane.task, row)).collect(),
+            row: lanes
+                .iter()
+                .enumerate()
+                .map(|(row, lane)| (lane.task, row))
+                .collect(),
             bottom: TOP_PX + LANE_PX * lanes.len() as f64,
             objects,
             shapes: String::new(),
@@ -110,14 +130,29 @@ impl<'a> Sheet<'a> {
     }
 
     fn label(&mut self, class: &str, x: f64, y: f64, text: &str) {
-        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-        _ = write!(self.labels, "<b{class} style=\"left:{x:.0}px;top:{y:.0}px\" data-t=\"{}\"></b>", escaped(text));
+        let class = if class.is_empty() {
+            String::new()
+        } else {
+            format!(" class=\"{class}\"")
+        };
+        _ = write!(
+            self.labels,
+            "<b{class} style=\"left:{x:.0}px;top:{y:.0}px\" data-t=\"{}\"></b>",
+            escaped(text)
+        );
     }
 
     fn hover(&mut self, (x, y, width, height): (f64, f64, f64, f64), weight: f64, text: &str) {
-        let (x, width) = if width < 4.0 { (x - (4.0 - width) / 2.0, 4.0) } else { (x, width) };
+        let (x, width) = if width < 4.0 {
+            (x - (4.0 - width) / 2.0, 4.0)
+        } else {
+            (x, width)
+        };
         let place = format!("left:{x:.0}px;top:{y:.0}px;width:{width:.0}px;height:{height:.0}px");
-        self.hovers.push((weight, format!("<i style=\"{place}\" title=\"{}\"></i>", escaped(text))));
+        self.hovers.push((
+            weight,
+            format!("<i style=\"{place}\" title=\"{}\"></i>", escaped(text)),
+        ));
     }
 
     fn grid(&mut self) {
@@ -138,8 +173,11 @@ impl<'a> Sheet<'a> {
         let lanes = self.lanes;
         let mut narrow = NARROW_PX;
         let drawn = loop {
-            let drawn: Vec<Vec<(usize, f64, f64)>> = lanes.iter().map(|lane| self.bars(lane, narrow)).collect();
-            if drawn.iter().map(Vec::len).sum::<usize>() <= detail.max(2 * lanes.len()) || narrow > 100.0 {
+            let drawn: Vec<Vec<(usize, f64, f64)>> =
+                lanes.iter().map(|lane| self.bars(lane, narrow)).collect();
+            if drawn.iter().map(Vec::len).sum::<usize>() <= detail.max(2 * lanes.len())
+                || narrow > 100.0
+            {
                 break drawn;
             }
             narrow *= 1.5;
@@ -148,23 +186,59 @@ impl<'a> Sheet<'a> {
         let mut life = String::new();
         for (row, (lane, bars)) in lanes.iter().zip(drawn).enumerate() {
             let y = self.y(row);
-            let depth = std::iter::successors(lane.parent, |parent| self.words.timeline.lane(*parent)?.parent).take(6).count() as f64;
-            self.label("", 4.0 + 9.0 * depth, y - 8.0, &shortened(&lane.name, 17 - depth as usize));
-            let (from, until) = (self.x(lane.spawned), self.x(lane.ended.unwrap_or(self.words.timeline.end)));
+            let depth = std::iter::successors(lane.parent, |parent| {
+                self.words.timeline.lane(*parent)?.parent
+            })
+            .take(6)
+            .count() as f64;
+            self.label(
+                "",
+                4.0 + 9.0 * depth,
+                y - 8.0,
+                &shortened(&lane.name, 17 - depth as usize),
+            );
+            let (from, until) = (
+                self.x(lane.spawned),
+                self.x(lane.ended.unwrap_or(self.words.timeline.end)),
+            );
             _ = write!(life, "M{from:.1} {y:.0}H{until:.1}");
             for (look, from, until) in bars {
                 let height = LOOKS[look].1;
                 let path = paths.entry(look).or_default();
-                _ = write!(path, "M{from:.1} {:.0}h{:.1}v{height:.0}h-{1:.1}z", y - height / 2.0, until - from);
+                _ = write!(
+                    path,
+                    "M{from:.1} {:.0}h{:.1}v{height:.0}h-{1:.1}z",
+                    y - height / 2.0,
+                    until - from
+                );
             }
             for hold in &lane.holds {
-                let (from, until) = (self.x(hold.from), self.x(hold.until.unwrap_or(self.words.timeline.end)));
+                let (from, until) = (
+                    self.x(hold.from),
+                    self.x(hold.until.unwrap_or(self.words.timeline.end)),
+                );
                 if until - from >= 0.7 && paths.get(&HOLD).map_or(0, String::len) < 8000 {
                     let path = paths.entry(HOLD).or_default();
-                    _ = write!(path, "M{from:.1} {:.0}h{:.1}v3h-{1:.1}z", y + 7.0, until - from);
-                    let long = duration(Nanos(hold.until.unwrap_or(self.words.timeline.end).0 - hold.from.0));
-                    let told = format!("{} held {} for {long}{}", lane.name, self.words.object(hold.object), self.words.place(hold.site));
-                    self.hover((from, y + 6.0, until - from, 5.0), 0.5 * (until - from), &told);
+                    _ = write!(
+                        path,
+                        "M{from:.1} {:.0}h{:.1}v3h-{1:.1}z",
+                        y + 7.0,
+                        until - from
+                    );
+                    let long = duration(Nanos(
+                        hold.until.unwrap_or(self.words.timeline.end).0 - hold.from.0,
+                    ));
+                    let told = format!(
+                        "{} held {} for {long}{}",
+                        lane.name,
+                        self.words.object(hold.object),
+                        self.words.place(hold.site)
+                    );
+                    self.hover(
+                        (from, y + 6.0, until - from, 5.0),
+                        0.5 * (until - from),
+                        &told,
+                    );
                 }
             }
             for span in &lane.spans {
@@ -185,7 +259,12 @@ impl<'a> Sheet<'a> {
         self.shapes += &edges;
         if let Some(more) = left_out(self.words.timeline) {
             self.bottom += 18.0;
-            self.label("o", 4.0, self.bottom - 16.0, &format!("{more} more tasks are left out"));
+            self.label(
+                "o",
+                4.0,
+                self.bottom - 16.0,
+                &format!("{more} more tasks are left out"),
+            );
         }
     }
 
@@ -194,7 +273,10 @@ impl<'a> Sheet<'a> {
         let mut bars: Vec<(usize, f64, f64)> = Vec::new();
         let mut crowd: Option<(f64, [f64; LOOKS.len()])> = None;
         for span in &lane.spans {
-            let (from, until) = (self.x(span.from), self.x(span.until(self.words.timeline.end)));
+            let (from, until) = (
+                self.x(span.from),
+                self.x(span.until(self.words.timeline.end)),
+            );
             let look = look(span.state);
             match &mut crowd {
                 None if until - from >= narrow => bars.push((look, from, until)),
@@ -220,19 +302,32 @@ impl<'a> Sheet<'a> {
 
     /// What a span says on hover, and, where there is room, in it.
     fn span_words(&mut self, lane: &Lane, span: &Span, y: f64) {
-        let (from, until) = (self.x(span.from), self.x(span.until(self.words.timeline.end)));
+        let (from, until) = (
+            self.x(span.from),
+            self.x(span.until(self.words.timeline.end)),
+        );
         let waits = matches!(span.state, State::Blocked { .. });
         if until - from < 0.4 && !waits {
             return;
         }
         // Waits are what the picture is for: when there is room for few hover texts, for theirs.
         let weight = (until - from) + if waits { 1000.0 } else { 0.0 };
-        self.hover((from, y - 9.0, until - from, 16.0), weight, &self.words.span(lane, span));
+        self.hover(
+            (from, y - 9.0, until - from, 16.0),
+            weight,
+            &self.words.span(lane, span),
+        );
         if let State::Blocked { reason, object } = span.state {
             let text = match reason {
                 Reason::Join => format!("for {}", self.words.task(object)),
                 Reason::Scope => "for its scope".into(),
-                _ => format!("for {}", self.words.timeline.object(object).map_or("", |object| &object.name)),
+                _ => format!(
+                    "for {}",
+                    self.words
+                        .timeline
+                        .object(object)
+                        .map_or("", |object| &object.name)
+                ),
             };
             if until - from > 6.0 * text.chars().count() as f64 + 14.0 {
                 self.label("w", from + 4.0, y - 6.0, &text);
@@ -243,33 +338,80 @@ impl<'a> Sheet<'a> {
     fn marks(&mut self, lane: &Lane, y: f64) {
         for mark in lane.marks.iter().take(20) {
             let x = self.x(mark.at);
-            _ = write!(self.shapes, "<path class=\"cap\" d=\"M{x:.1} {:.0}l4 -6h-8z\"/>", y - 4.0);
-            self.hover((x - 4.0, y - 11.0, 8.0, 8.0), 900.0, &format!("{}: {}", lane.name, mark.text));
+            _ = write!(
+                self.shapes,
+                "<path class=\"cap\" d=\"M{x:.1} {:.0}l4 -6h-8z\"/>",
+                y - 4.0
+            );
+            self.hover(
+                (x - 4.0, y - 11.0, 8.0, 8.0),
+                900.0,
+                &format!("{}: {}", lane.name, mark.text),
+            );
         }
         for region in lane.regions.iter().take(20) {
-            let (from, until) = (self.x(region.from), self.x(region.until.unwrap_or(self.words.timeline.end)));
-            _ = write!(self.shapes, "<path class=\"rag\" d=\"M{from:.1} {:.0}v-3H{until:.1}v3\"/>", y - 6.0);
-            self.hover((from, y - 11.0, until - from, 4.0), 800.0, &format!("{}: {}", lane.name, region.text));
+            let (from, until) = (
+                self.x(region.from),
+                self.x(region.until.unwrap_or(self.words.timeline.end)),
+            );
+            _ = write!(
+                self.shapes,
+                "<path class=\"rag\" d=\"M{from:.1} {:.0}v-3H{until:.1}v3\"/>",
+                y - 6.0
+            );
+            self.hover(
+                (from, y - 11.0, until - from, 4.0),
+                800.0,
+                &format!("{}: {}", lane.name, region.text),
+            );
         }
     }
 
     /// A dot: done. A cross: panicked. A ragged line: it goes on, nobody knows how.
     fn end(&mut self, lane: &Lane, y: f64, x: f64) {
         match lane.end {
-            LaneEnd::Done => _ = write!(self.shapes, "<circle class=\"cap\" cx=\"{:.1}\" cy=\"{y:.0}\" r=\"3.5\"/>", x + 2.0),
-            LaneEnd::Panicked(_) => _ = write!(self.shapes, "<path class=\"panic\" d=\"M{:.1} {:.0}l9 9m0-9l-9 9\"/>", x + 1.0, y - 4.5),
-            LaneEnd::Alive => _ = write!(self.shapes, "<path class=\"rag\" d=\"M{x:.1} {:.0}l4 3.5l-4 3.5l4 3.5l-4 3.5m8-7h2m3 0h2m3 0h2\"/>", y - 7.0),
+            LaneEnd::Done => {
+                _ = write!(
+                    self.shapes,
+                    "<circle class=\"cap\" cx=\"{:.1}\" cy=\"{y:.0}\" r=\"3.5\"/>",
+                    x + 2.0
+                );
+            }
+            LaneEnd::Panicked(_) => {
+                _ = write!(
+                    self.shapes,
+                    "<path class=\"panic\" d=\"M{:.1} {:.0}l9 9m0-9l-9 9\"/>",
+                    x + 1.0,
+                    y - 4.5
+                );
+            }
+            LaneEnd::Alive => {
+                _ = write!(
+                    self.shapes,
+                    "<path class=\"rag\" d=\"M{x:.1} {:.0}l4 3.5l-4 3.5l4 3.5l-4 3.5m8-7h2m3 0h2m3 0h2\"/>",
+                    y - 7.0
+                );
+            }
         }
-        self.hover((x - 1.0, y - 7.0, 14.0, 14.0), 950.0, &format!("{}: {}", lane.name, self.words.end(lane)));
+        self.hover(
+            (x - 1.0, y - 7.0, 14.0, 14.0),
+            950.0,
+            &format!("{}: {}", lane.name, self.words.end(lane)),
+        );
     }
 
     /// All edges when there are few, else those that ended a wait or made a task.
     fn edges(&mut self) {
         let all = &self.words.timeline.edges;
-        let told = |edge: &&Edge| all.len() <= MOST_EDGES || edge.ended_wait || edge.kind == EdgeKind::Spawn;
+        let told = |edge: &&Edge| {
+            all.len() <= MOST_EDGES || edge.ended_wait || edge.kind == EdgeKind::Spawn
+        };
         let mut paths: HashMap<EdgeKind, String> = HashMap::new();
         for edge in all.iter().filter(told).take(MOST_EDGES) {
-            let (Some(&from), Some(&to)) = (self.row.get(&edge.from), self.row.get(&edge.to)) else { continue };
+            let (Some(&from), Some(&to)) = (self.row.get(&edge.from), self.row.get(&edge.to))
+            else {
+                continue;
+            };
             if from == to {
                 continue;
             }
@@ -277,13 +419,19 @@ impl<'a> Sheet<'a> {
             // From rim to rim of the bars, so that the arrow's head lies on none of them.
             let down = if to > from { 1.0 } else { -1.0 };
             let (y, to_y) = (y + 7.0 * down, self.y(to) - 8.0 * down);
-            _ = write!(paths.entry(edge.kind).or_default(), "M{x:.1} {y:.0}L{to_x:.1} {to_y:.0}{}", head(to_x - x, to_y - y));
+            _ = write!(
+                paths.entry(edge.kind).or_default(),
+                "M{x:.1} {y:.0}L{to_x:.1} {to_y:.0}{}",
+                head(to_x - x, to_y - y)
+            );
             self.edge_kinds.insert(edge.kind);
             let (from, to) = (self.words.task(edge.from), self.words.task(edge.to));
             let object = self.words.object(edge.object);
             let sentence = match edge.kind {
                 EdgeKind::Spawn => format!("{from} made {to}"),
-                EdgeKind::Message => format!("message {} on {object}: from {from} to {to}", edge.seq),
+                EdgeKind::Message => {
+                    format!("message {} on {object}: from {from} to {to}", edge.seq)
+                }
                 EdgeKind::Lock => format!("{from} gave {object} back; {to} got it"),
                 EdgeKind::Wait => format!("{from} was the last on {object}; {to} went on"),
                 EdgeKind::Join => format!("{from} ended; {to} had its result"),
@@ -291,7 +439,12 @@ impl<'a> Sheet<'a> {
             self.hover((to_x - 4.0, to_y - 4.0, 8.0, 8.0), 700.0, &sentence);
         }
         for kind in self.edge_kinds.clone() {
-            _ = write!(self.shapes, "<path class=\"e {}\" d=\"{}\"/>", class_of(kind), paths[&kind]);
+            _ = write!(
+                self.shapes,
+                "<path class=\"e {}\" d=\"{}\"/>",
+                class_of(kind),
+                paths[&kind]
+            );
         }
     }
 
@@ -307,28 +460,61 @@ impl<'a> Sheet<'a> {
             };
             let name = shortened(&object.name, 14);
             self.label("o", 4.0, top, &format!("{name} {what}"));
-            let highest = f64::from(object.counter.iter().map(|change| change.1).max().unwrap_or(0).max(1));
+            let highest = f64::from(
+                object
+                    .counter
+                    .iter()
+                    .map(|change| change.1)
+                    .max()
+                    .unwrap_or(0)
+                    .max(1),
+            );
             let mut path = String::new();
             let mut drawn_until = 0.0;
             for (index, (at, value)) in object.counter.iter().enumerate() {
-                let next = object.counter.get(index + 1).map_or(self.words.timeline.end, |change| change.0);
+                let next = object
+                    .counter
+                    .get(index + 1)
+                    .map_or(self.words.timeline.end, |change| change.0);
                 let (from, until) = (self.x(*at), self.x(next));
                 if until - from < 0.4 || path.len() > 3000 {
                     continue;
                 }
-                let height = if object.kind == ObjectKind::Mutex { f64::from(u8::from(*value > 0)) * 13.0 } else { 13.0 * f64::from(*value) / highest };
+                let height = if object.kind == ObjectKind::Mutex {
+                    f64::from(u8::from(*value > 0)) * 13.0
+                } else {
+                    13.0 * f64::from(*value) / highest
+                };
                 if height > 0.0 {
-                    _ = write!(path, "M{from:.1} {base:.0}v-{height:.1}H{until:.1}V{base:.0}z");
+                    _ = write!(
+                        path,
+                        "M{from:.1} {base:.0}v-{height:.1}H{until:.1}V{base:.0}z"
+                    );
                 }
-                let text = if object.kind == ObjectKind::Mutex { if *value > 0 { self.words.task(*value).to_owned() } else { String::new() } } else { value.to_string() };
+                let text = if object.kind == ObjectKind::Mutex {
+                    if *value > 0 {
+                        self.words.task(*value).to_owned()
+                    } else {
+                        String::new()
+                    }
+                } else {
+                    value.to_string()
+                };
                 let room = 6.0 * text.chars().count() as f64 + 4.0;
                 if !text.is_empty() && until - from > room && from > drawn_until {
                     self.label("o", from + 3.0, top + 1.0, &text);
                     drawn_until = from + room;
                 }
             }
-            let class = if object.kind == ObjectKind::Mutex { "held" } else { "depth" };
-            _ = write!(self.shapes, "<path class=\"{class}\" d=\"{path}\"/><path class=\"grid\" d=\"M{PLOT_PX} {base:.0}H{PLOT_END_PX}\"/>");
+            let class = if object.kind == ObjectKind::Mutex {
+                "held"
+            } else {
+                "depth"
+            };
+            _ = write!(
+                self.shapes,
+                "<path class=\"{class}\" d=\"{path}\"/><path class=\"grid\" d=\"M{PLOT_PX} {base:.0}H{PLOT_END_PX}\"/>"
+            );
             self.bottom += OBJECT_PX;
         }
     }
@@ -342,7 +528,13 @@ impl<'a> Sheet<'a> {
             .iter()
             .map(|look| {
                 let (class, height, words) = LOOKS[*look];
-                (format!("<path class=\"{class}\" d=\"M0 {:.1}h18v{height}h-18z\"/>", -height / 2.0), words)
+                (
+                    format!(
+                        "<path class=\"{class}\" d=\"M0 {:.1}h18v{height}h-18z\"/>",
+                        -height / 2.0
+                    ),
+                    words,
+                )
             })
             .collect();
         let edges = self.edge_kinds.clone().into_iter().map(|kind| {
@@ -353,14 +545,24 @@ impl<'a> Sheet<'a> {
                 EdgeKind::Wait => "counter at zero",
                 EdgeKind::Join => "ended, joined",
             };
-            (format!("<path class=\"e {}\" d=\"M0 0H18{}\"/>", class_of(kind), head(18.0, 0.0)), words)
+            (
+                format!(
+                    "<path class=\"e {}\" d=\"M0 0H18{}\"/>",
+                    class_of(kind),
+                    head(18.0, 0.0)
+                ),
+                words,
+            )
         });
         for (shape, words) in spans.into_iter().chain(edges) {
             let width = 26.0 + 6.0 * words.len() as f64 + 12.0;
             if x + width > WIDTH_PX {
                 (x, y) = (4.0, y + 17.0);
             }
-            _ = write!(self.shapes, "<g transform=\"translate({x:.0} {y:.0})\">{shape}</g>");
+            _ = write!(
+                self.shapes,
+                "<g transform=\"translate({x:.0} {y:.0})\">{shape}</g>"
+            );
             self.label("o", x + 24.0, y - 7.0, words);
             x += width;
         }
@@ -369,8 +571,12 @@ impl<'a> Sheet<'a> {
 
     fn html(mut self, text: &str, detail: usize) -> String {
         let height = self.bottom.ceil();
-        let style = STYLE.replace("ID", &format!("#{}", self.prefix)).replace("PRE", &self.prefix);
-        let style = style.replace("WIDTH", &WIDTH_PX.to_string()).replace("HEIGHT", &height.to_string());
+        let style = STYLE
+            .replace("ID", &format!("#{}", self.prefix))
+            .replace("PRE", &self.prefix);
+        let style = style
+            .replace("WIDTH", &WIDTH_PX.to_string())
+            .replace("HEIGHT", &height.to_string());
         // The heaviest stay; a small one lies above a large one, where the mouse finds it.
         self.hovers.sort_by(|a, b| b.0.total_cmp(&a.0));
         self.hovers.truncate(detail);
@@ -401,18 +607,37 @@ fn table(words: &Words<'_>, lanes: &[Lane], detail: usize) -> String {
     let mut rows = Vec::new();
     for lane in lanes {
         let (ran, _) = words.sums(lane);
-        rows.push([lane.name.clone(), format!("ran {}; {}", duration(ran), words.end(lane)), String::new(), String::new(), String::new()]);
+        rows.push([
+            lane.name.clone(),
+            format!("ran {}; {}", duration(ran), words.end(lane)),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
         for span in &lane.spans {
             let long = duration(Nanos(span.until(words.timeline.end).0 - span.from.0));
             let (did, awaited) = match span.state {
-                State::Blocked { reason, object } => (format!("waited {long}"), words.awaited(reason, object)),
+                State::Blocked { reason, object } => {
+                    (format!("waited {long}"), words.awaited(reason, object))
+                }
                 State::Sleeping => (format!("slept {long}"), String::new()),
                 State::Computing => (format!("computed for {long}"), String::new()),
                 State::Running | State::Ready => continue,
             };
-            let by = span.woken_by.map_or(String::new(), |by| words.task(by).to_owned());
+            let by = span
+                .woken_by
+                .map_or(String::new(), |by| words.task(by).to_owned());
             let place = words.place(span.site);
-            rows.push([lane.name.clone(), did, awaited, by, place.trim_start_matches(" (").trim_end_matches(')').to_owned()]);
+            rows.push([
+                lane.name.clone(),
+                did,
+                awaited,
+                by,
+                place
+                    .trim_start_matches(" (")
+                    .trim_end_matches(')')
+                    .to_owned(),
+            ]);
         }
     }
     let most = detail / 3;
@@ -440,15 +665,23 @@ fn look(state: State) -> usize {
         State::Running => 0,
         State::Computing => 1,
         State::Ready => 2,
-        State::Blocked { reason: Reason::Lock, .. } => 3,
-        State::Blocked { reason: Reason::Send | Reason::Recv, .. } => 4,
+        State::Blocked {
+            reason: Reason::Lock,
+            ..
+        } => 3,
+        State::Blocked {
+            reason: Reason::Send | Reason::Recv,
+            ..
+        } => 4,
         State::Blocked { .. } => 5,
         State::Sleeping => 6,
     }
 }
 
 fn most(share: &[f64; LOOKS.len()]) -> usize {
-    (0..share.len()).max_by(|a, b| share[*a].total_cmp(&share[*b])).unwrap_or(0)
+    (0..share.len())
+        .max_by(|a, b| share[*a].total_cmp(&share[*b]))
+        .unwrap_or(0)
 }
 
 fn class_of(kind: EdgeKind) -> &'static str {
@@ -466,11 +699,18 @@ fn head(dx: f64, dy: f64) -> String {
     let length = dx.hypot(dy).max(0.001);
     let (x, y) = (dx / length * 5.0, dy / length * 5.0);
     let (a, b) = ((-x - y * 0.6, -y + x * 0.6), (-x + y * 0.6, -y - x * 0.6));
-    format!("l{:.1} {:.1}m{:.1} {:.1}l{:.1} {:.1}", a.0, a.1, -a.0, -a.1, b.0, b.1)
+    format!(
+        "l{:.1} {:.1}m{:.1} {:.1}l{:.1} {:.1}",
+        a.0, a.1, -a.0, -a.1, b.0, b.1
+    )
 }
 
 fn shortened(name: &str, most: usize) -> String {
-    if name.chars().count() <= most { name.to_owned() } else { name.chars().take(most - 1).chain(['…']).collect() }
+    if name.chars().count() <= most {
+        name.to_owned()
+    } else {
+        name.chars().take(most - 1).chain(['…']).collect()
+    }
 }
 
 /// Text as it may stand in an attribute or between tags. Control characters, which no XML may hold, become blanks.

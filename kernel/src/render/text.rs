@@ -18,7 +18,12 @@ const MOST_WAITS: usize = 24;
 pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     let timeline = words.timeline;
     let lanes = shown_lanes(timeline);
-    let label = lanes.iter().map(|lane| lane.name.chars().count()).max().unwrap_or(4).min(16);
+    let label = lanes
+        .iter()
+        .map(|lane| lane.name.chars().count())
+        .max()
+        .unwrap_or(4)
+        .min(16);
     // Two blanks behind the name, and one before how it ended, in at most 11 characters.
     let buckets = COLUMNS - label - 2 - 12;
     let mut text = String::new();
@@ -29,23 +34,48 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
         let end = words.end(lane);
         let end = end.split([':', ' ']).next().unwrap_or_default();
         let end = if end == "still" { "alive" } else { end };
-        _ = writeln!(text, "{:<label$}  {bars} {end}", lane.name.chars().take(label).collect::<String>());
+        _ = writeln!(
+            text,
+            "{:<label$}  {bars} {end}",
+            lane.name.chars().take(label).collect::<String>()
+        );
     }
     if let Some(more) = left_out(timeline) {
         _ = writeln!(text, "{more} more tasks are left out here");
     }
     let legend: Vec<&str> = [
-        ('#', "# running"), ('=', "= computing"), ('-', "- ready"), ('L', "L waits for a lock"), ('C', "C waits on a channel"), ('W', "W waits for a wait group"),
-        ('J', "J waits for a task to end"), ('z', "z sleeps"), ('.', ". not alive"),
+        ('#', "# running"),
+        ('=', "= computing"),
+        ('-', "- ready"),
+        ('L', "L waits for a lock"),
+        ('C', "C waits on a channel"),
+        ('W', "W waits for a wait group"),
+        ('J', "J waits for a task to end"),
+        ('z', "z sleeps"),
+        ('.', ". not alive"),
     ]
     .into_iter()
     .filter(|(mark, _)| used.contains(*mark))
     .map(|(_, words)| words)
     .collect();
-    let length = if axis.counts_steps() { format!("one column per event, not by time; {} in all", duration(timeline.end)) } else { format!("{} in all", duration(timeline.end)) };
+    let length = if axis.counts_steps() {
+        format!(
+            "one column per event, not by time; {} in all",
+            duration(timeline.end)
+        )
+    } else {
+        format!("{} in all", duration(timeline.end))
+    };
     _ = writeln!(text, "\n{}\n{length}", legend.join("   "));
-    let waits: Vec<(&Lane, &Span)> =
-        lanes.iter().flat_map(|lane| lane.spans.iter().filter(|span| matches!(span.state, State::Blocked { .. })).map(move |span| (lane, span))).collect();
+    let waits: Vec<(&Lane, &Span)> = lanes
+        .iter()
+        .flat_map(|lane| {
+            lane.spans
+                .iter()
+                .filter(|span| matches!(span.state, State::Blocked { .. }))
+                .map(move |span| (lane, span))
+        })
+        .collect();
     for (lane, span) in waits.iter().take(MOST_WAITS) {
         _ = writeln!(text, "  {}", words.span(lane, span));
     }
@@ -60,9 +90,17 @@ fn bars(lane: &Lane, end: Nanos, axis: &Axis, buckets: usize) -> String {
     let mut best = vec![(0.0, '.'); buckets];
     let last = lane.ended.unwrap_or(end);
     for span in &lane.spans {
-        let (from, until) = (axis.place(span.from) * buckets as f64, axis.place(span.until(end)) * buckets as f64);
+        let (from, until) = (
+            axis.place(span.from) * buckets as f64,
+            axis.place(span.until(end)) * buckets as f64,
+        );
         let first = (from as usize).min(buckets - 1);
-        for (bucket, most) in best.iter_mut().enumerate().take((until.ceil() as usize).max(first + 1).min(buckets)).skip(first) {
+        for (bucket, most) in best
+            .iter_mut()
+            .enumerate()
+            .take((until.ceil() as usize).max(first + 1).min(buckets))
+            .skip(first)
+        {
             let share = until.min(bucket as f64 + 1.0) - from.max(bucket as f64);
             if share > most.0 || most.1 == '.' {
                 *most = (share, mark(span.state));
@@ -72,7 +110,10 @@ fn bars(lane: &Lane, end: Nanos, axis: &Axis, buckets: usize) -> String {
     // A lane that began in an earlier cell is alive before anything is known of it.
     let known = lane.spans.first().map_or(last, |span| span.from);
     if lane.parent.is_none() && lane.spawned < known {
-        for bucket in best.iter_mut().take((axis.place(known) * buckets as f64) as usize) {
+        for bucket in best
+            .iter_mut()
+            .take((axis.place(known) * buckets as f64) as usize)
+        {
             bucket.1 = ' ';
         }
     }

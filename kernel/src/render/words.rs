@@ -15,7 +15,9 @@ pub struct Words<'a> {
 impl Words<'_> {
     /// The name of a task, also of one that has no lane.
     pub fn task(&self, task: u32) -> &str {
-        self.timeline.lane(task).map_or("a task of an earlier cell", |lane| &lane.name)
+        self.timeline
+            .lane(task)
+            .map_or("a task of an earlier cell", |lane| &lane.name)
     }
 
     /// The name of an object as people say it: lock `till`, but plain channel 1, which is no name from the program.
@@ -50,13 +52,18 @@ impl Words<'_> {
 
     /// Where a span began: ` (cell 4 line 7: `oven.lock()`)`, or nothing.
     pub fn place(&self, site: Option<u16>) -> String {
-        let Some(place) = site.and_then(self.place_of) else { return String::new() };
+        let Some(place) = site.and_then(self.place_of) else {
+            return String::new();
+        };
         let text = place.text.trim();
         let shown: String = text.chars().take(48).collect();
         let more = if shown.len() < text.len() { "…" } else { "" };
         match text {
             "" => format!(" (cell {} line {})", place.cell, place.line),
-            _ => format!(" (cell {} line {}: `{shown}{more}`)", place.cell, place.line),
+            _ => format!(
+                " (cell {} line {}: `{shown}{more}`)",
+                place.cell, place.line
+            ),
         }
     }
 
@@ -67,7 +74,10 @@ impl Words<'_> {
         match span.state {
             State::Running => format!("{name} ran {long}"),
             State::Computing => format!("{name} computed for {long}{place}"),
-            State::Ready if lane.started.is_none_or(|started| span.from < started) && span.from == lane.spawned => {
+            State::Ready
+                if lane.started.is_none_or(|started| span.from < started)
+                    && span.from == lane.spawned =>
+            {
                 format!("{name} was made and could start; it did after {long}{place}")
             }
             State::Ready => format!("{name} could go on, and did after {long}"),
@@ -75,8 +85,13 @@ impl Words<'_> {
             State::Blocked { reason, object } => {
                 let what = self.awaited(reason, object);
                 match (span.until, span.woken_by) {
-                    (None, _) => format!("{name} waited {long} for {what}{place}, and still did at the end"),
-                    (_, Some(by)) => format!("{name} waited {long} for {what}{place}; let go by {}", self.task(by)),
+                    (None, _) => {
+                        format!("{name} waited {long} for {what}{place}, and still did at the end")
+                    }
+                    (_, Some(by)) => format!(
+                        "{name} waited {long} for {what}{place}; let go by {}",
+                        self.task(by)
+                    ),
                     (_, None) => format!("{name} waited {long} for {what}{place}"),
                 }
             }
@@ -103,7 +118,9 @@ impl Words<'_> {
             LaneEnd::Done => "done".into(),
             LaneEnd::Panicked(message) => format!("panicked: {message}"),
             LaneEnd::Alive => match lane.spans.last().map(|span| span.state) {
-                Some(State::Blocked { reason, object }) => format!("still waiting for {}", self.awaited(reason, object)),
+                Some(State::Blocked { reason, object }) => {
+                    format!("still waiting for {}", self.awaited(reason, object))
+                }
                 _ => "still alive".into(),
             },
         }
@@ -112,7 +129,13 @@ impl Words<'_> {
     /// The whole picture in one sentence, for those who do not see it.
     pub fn label(&self) -> String {
         let timeline = self.timeline;
-        let others: Vec<&str> = timeline.lanes.iter().skip(1).take(6).map(|lane| lane.name.as_str()).collect();
+        let others: Vec<&str> = timeline
+            .lanes
+            .iter()
+            .skip(1)
+            .take(6)
+            .map(|lane| lane.name.as_str())
+            .collect();
         let more = timeline.lanes.len().saturating_sub(7);
         let mut label = format!("Timeline of {}: main", duration(timeline.end));
         if !others.is_empty() {
@@ -121,8 +144,13 @@ impl Words<'_> {
         if more > 0 {
             label += &format!(" and {more} more");
         }
-        let waits = timeline.lanes.iter().flat_map(|lane| lane.spans.iter().map(move |span| (lane, span)));
-        let longest = waits.filter(|(_, span)| matches!(span.state, State::Blocked { .. })).max_by_key(|(_, span)| span.until(timeline.end).0 - span.from.0);
+        let waits = timeline
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.spans.iter().map(move |span| (lane, span)));
+        let longest = waits
+            .filter(|(_, span)| matches!(span.state, State::Blocked { .. }))
+            .max_by_key(|(_, span)| span.until(timeline.end).0 - span.from.0);
         match longest {
             Some((lane, span)) => label + ". The longest wait: " + &self.span(lane, span) + ".",
             None => label + ". Nobody waited for anybody.",
@@ -133,17 +161,32 @@ impl Words<'_> {
     pub fn footer(&self) -> String {
         let lanes = self.timeline.lanes.iter().take(8).map(|lane| {
             let (ran, waited) = self.sums(lane);
-            if waited.0 == 0 { format!("{} ran {}", lane.name, duration(ran)) } else { format!("{} ran {}, waited {}", lane.name, duration(ran), duration(waited)) }
+            if waited.0 == 0 {
+                format!("{} ran {}", lane.name, duration(ran))
+            } else {
+                format!(
+                    "{} ran {}, waited {}",
+                    lane.name,
+                    duration(ran),
+                    duration(waited)
+                )
+            }
         });
         let mut parts: Vec<String> = lanes.collect();
         if self.timeline.lanes.len() > 8 {
             parts.push(format!("{} more", self.timeline.lanes.len() - 8));
         }
         if self.timeline.lanes.len() > 1 {
-            parts.push(format!("at most {} at once, main left out", self.timeline.max_running));
+            parts.push(format!(
+                "at most {} at once, main left out",
+                self.timeline.max_running
+            ));
         }
         if self.timeline.dropped > 0 {
-            parts.push(format!("{} events found no room and are missing", self.timeline.dropped));
+            parts.push(format!(
+                "{} events found no room and are missing",
+                self.timeline.dropped
+            ));
         }
         parts.join(" · ")
     }

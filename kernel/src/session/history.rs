@@ -31,12 +31,21 @@ impl History {
         if self.entries.len() == KEPT {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry { execution_count, code, output: None });
+        self.entries.push_back(Entry {
+            execution_count,
+            code,
+            output: None,
+        });
     }
 
     /// Notes the result of a cell.
     pub fn set_output(&mut self, execution_count: u32, output: String) {
-        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.execution_count == execution_count) {
+        if let Some(entry) = self
+            .entries
+            .iter_mut()
+            .rev()
+            .find(|entry| entry.execution_count == execution_count)
+        {
             entry.output = Some(output);
         }
     }
@@ -45,14 +54,32 @@ impl History {
     pub fn rows(&self, query: &Query) -> Vec<Value> {
         let (found, with_output): (Vec<&Entry>, bool) = match query {
             Query::Tail { n, output } => (last(self.entries.iter().collect(), *n), *output),
-            Query::Range { session, start, stop, output } => {
+            Query::Range {
+                session,
+                start,
+                stop,
+                output,
+            } => {
                 // 0 is this session, and a negative number counts back from it.
-                let entries = if [0, THIS_SESSION].contains(session) { self.within(*start, *stop) } else { Vec::new() };
+                let entries = if [0, THIS_SESSION].contains(session) {
+                    self.within(*start, *stop)
+                } else {
+                    Vec::new()
+                };
                 (entries, *output)
             }
-            Query::Search { pattern, n, unique, output } => {
+            Query::Search {
+                pattern,
+                n,
+                unique,
+                output,
+            } => {
                 let pattern: Vec<char> = pattern.as_deref().unwrap_or("*").chars().collect();
-                let mut found: Vec<&Entry> = self.entries.iter().filter(|entry| matches(&pattern, &entry.code)).collect();
+                let mut found: Vec<&Entry> = self
+                    .entries
+                    .iter()
+                    .filter(|entry| matches(&pattern, &entry.code))
+                    .collect();
                 if *unique {
                     // The latest of equal cells stays.
                     let mut seen = HashSet::new();
@@ -64,7 +91,11 @@ impl History {
             }
         };
         let row = |entry: &Entry| match with_output {
-            true => json!([THIS_SESSION, entry.execution_count, [entry.code, entry.output]]),
+            true => json!([
+                THIS_SESSION,
+                entry.execution_count,
+                [entry.code, entry.output]
+            ]),
             false => json!([THIS_SESSION, entry.execution_count, entry.code]),
         };
         found.into_iter().map(row).collect()
@@ -95,7 +126,10 @@ fn matches(pattern: &[char], text: &str) -> bool {
         if pattern.get(p) == Some(&'*') {
             retry = Some((p, t));
             p += 1;
-        } else if pattern.get(p).is_some_and(|&wanted| wanted == '?' || wanted == text[t]) {
+        } else if pattern
+            .get(p)
+            .is_some_and(|&wanted| wanted == '?' || wanted == text[t])
+        {
             (p, t) = (p + 1, t + 1);
         } else if let Some((star, from)) = retry {
             retry = Some((star, from + 1));
@@ -119,16 +153,47 @@ mod tests {
         }
         history.set_output(2, "1".to_owned());
         let cases = [
-            (json!({"hist_access_type": "tail", "n": 2}), json!([[1, 3, "a + 1"], [1, 4, "a"]])),
-            (json!({"hist_access_type": "tail", "n": 3, "output": true, "raw": true}), json!([[1, 2, ["a", "1"]], [1, 3, ["a + 1", null]], [1, 4, ["a", null]]])),
+            (
+                json!({"hist_access_type": "tail", "n": 2}),
+                json!([[1, 3, "a + 1"], [1, 4, "a"]]),
+            ),
+            (
+                json!({"hist_access_type": "tail", "n": 3, "output": true, "raw": true}),
+                json!([
+                    [1, 2, ["a", "1"]],
+                    [1, 3, ["a + 1", null]],
+                    [1, 4, ["a", null]]
+                ]),
+            ),
             (json!({"hist_access_type": "tail", "n": 0}), json!([])),
-            (json!({"hist_access_type": "range", "session": 0, "start": 1, "stop": 3}), json!([[1, 1, "let a = 1;"], [1, 2, "a"]])),
-            (json!({"hist_access_type": "range", "session": -1, "start": 1}), json!([])),
-            (json!({"hist_access_type": "range", "start": 4}), json!([[1, 4, "a"]])),
-            (json!({"hist_access_type": "search", "pattern": "a*"}), json!([[1, 2, "a"], [1, 3, "a + 1"], [1, 4, "a"]])),
-            (json!({"hist_access_type": "search", "pattern": "a*", "unique": true}), json!([[1, 3, "a + 1"], [1, 4, "a"]])),
-            (json!({"hist_access_type": "search", "pattern": "*?1*", "n": 1}), json!([[1, 3, "a + 1"]])),
-            (json!({"hist_access_type": "search", "pattern": "b*"}), json!([])),
+            (
+                json!({"hist_access_type": "range", "session": 0, "start": 1, "stop": 3}),
+                json!([[1, 1, "let a = 1;"], [1, 2, "a"]]),
+            ),
+            (
+                json!({"hist_access_type": "range", "session": -1, "start": 1}),
+                json!([]),
+            ),
+            (
+                json!({"hist_access_type": "range", "start": 4}),
+                json!([[1, 4, "a"]]),
+            ),
+            (
+                json!({"hist_access_type": "search", "pattern": "a*"}),
+                json!([[1, 2, "a"], [1, 3, "a + 1"], [1, 4, "a"]]),
+            ),
+            (
+                json!({"hist_access_type": "search", "pattern": "a*", "unique": true}),
+                json!([[1, 3, "a + 1"], [1, 4, "a"]]),
+            ),
+            (
+                json!({"hist_access_type": "search", "pattern": "*?1*", "n": 1}),
+                json!([[1, 3, "a + 1"]]),
+            ),
+            (
+                json!({"hist_access_type": "search", "pattern": "b*"}),
+                json!([]),
+            ),
         ];
         for (query, want) in cases {
             let parsed: Query = serde_json::from_value(query.clone()).unwrap();

@@ -25,14 +25,26 @@ impl Completeness {
     pub fn of(code: &str) -> Completeness {
         let rust = without_commands(code);
         let parsed = SourceFile::parse(rust, Edition::CURRENT);
-        let tokens = parsed.syntax_node().descendants_with_tokens().filter_map(NodeOrToken::into_token);
+        let tokens = parsed
+            .syntax_node()
+            .descendants_with_tokens()
+            .filter_map(NodeOrToken::into_token);
         let tokens: Vec<SyntaxToken> = tokens.collect();
 
-        let Some(depth) = open_delimiters(&tokens) else { return Completeness::Invalid };
-        let next_line = || Completeness::Incomplete { indent: INDENT.repeat(depth) };
-        if tokens.last().is_some_and(|last| is_open(last, &parsed.errors())) {
+        let Some(depth) = open_delimiters(&tokens) else {
+            return Completeness::Invalid;
+        };
+        let next_line = || Completeness::Incomplete {
+            indent: INDENT.repeat(depth),
+        };
+        if tokens
+            .last()
+            .is_some_and(|last| is_open(last, &parsed.errors()))
+        {
             // Inside a string every space counts.
-            return Completeness::Incomplete { indent: String::new() };
+            return Completeness::Incomplete {
+                indent: String::new(),
+            };
         }
         if depth > 0 {
             return next_line();
@@ -42,10 +54,14 @@ impl Completeness {
         let opening = "fn cell() {\n";
         let errors = SourceFile::parse(&format!("{opening}{rust}\n}}"), Edition::CURRENT).errors();
         let significant = tokens.iter().rev().find(|token| !token.kind().is_trivia());
-        let end = opening.len() + significant.map_or(0, |token| usize::from(token.text_range().end()));
+        let end =
+            opening.len() + significant.map_or(0, |token| usize::from(token.text_range().end()));
         if errors.is_empty() {
             Completeness::Complete
-        } else if errors.iter().all(|error| usize::from(error.range().start()) >= end) {
+        } else if errors
+            .iter()
+            .all(|error| usize::from(error.range().start()) >= end)
+        {
             next_line()
         } else {
             Completeness::Invalid
@@ -57,7 +73,10 @@ impl Completeness {
 fn without_commands(code: &str) -> &str {
     let mut rest = code;
     while rest.trim_start().starts_with([':', '!']) {
-        rest = rest.trim_start().split_once('\n').map_or("", |(_, rest)| rest);
+        rest = rest
+            .trim_start()
+            .split_once('\n')
+            .map_or("", |(_, rest)| rest);
     }
     rest
 }
@@ -81,7 +100,10 @@ fn open_delimiters(tokens: &[SyntaxToken]) -> Option<usize> {
 fn is_open(last: &SyntaxToken, errors: &[SyntaxError]) -> bool {
     use SyntaxKind::{BYTE_STRING, C_STRING, COMMENT, STRING};
     let may_go_on = matches!(last.kind(), COMMENT | STRING | BYTE_STRING | C_STRING);
-    may_go_on && errors.iter().any(|error| error.range().end() >= last.text_range().start() && lacks_end(error))
+    may_go_on
+        && errors
+            .iter()
+            .any(|error| error.range().end() >= last.text_range().start() && lacks_end(error))
 }
 
 /// Whether the parser's complaint is that an end is missing. It says so in words only; raw strings have words of their own.
@@ -96,15 +118,23 @@ mod tests {
 
     #[test]
     fn what_was_typed_is_judged_as_a_reader_would() {
-        let more = |levels| Completeness::Incomplete { indent: INDENT.repeat(levels) };
+        let more = |levels| Completeness::Incomplete {
+            indent: INDENT.repeat(levels),
+        };
         let cases = [
             ("", Completeness::Complete),
             ("   \n", Completeness::Complete),
             ("1 + 1", Completeness::Complete),
             ("let a = 1;\na", Completeness::Complete),
-            ("use std::thread;\nthread::spawn(|| 1).join()", Completeness::Complete),
+            (
+                "use std::thread;\nthread::spawn(|| 1).join()",
+                Completeness::Complete,
+            ),
             ("struct Oven { warm: bool }", Completeness::Complete),
-            ("for i in 0..3 { println!(\"{i}\"); }", Completeness::Complete),
+            (
+                "for i in 0..3 { println!(\"{i}\"); }",
+                Completeness::Complete,
+            ),
             ("// a comment only", Completeness::Complete),
             ("let s = \"}\"; /* { */ '{'", Completeness::Complete),
             (":dep rand = \"0.9\"", Completeness::Complete),

@@ -153,13 +153,20 @@ impl Session {
     }
 
     fn request(&mut self, channel: Channel, message: Message, out: &mut Vec<Output>) {
-        let asker = Asker { identities: message.identities, header: message.header };
+        let asker = Asker {
+            identities: message.identities,
+            header: message.header,
+        };
         let msg_type = asker.header.msg_type.clone();
         let request = match Request::parse(&msg_type, message.content) {
             Ok(request) => request,
             Err(error) => {
-                let refusal = reply::refused(&format!("the content of this {msg_type} is not as the protocol says: {error}"));
-                out.push(Output::Log(format!("{channel}: refused a {msg_type}: {error}")));
+                let refusal = reply::refused(&format!(
+                    "the content of this {msg_type} is not as the protocol says: {error}"
+                ));
+                out.push(Output::Log(format!(
+                    "{channel}: refused a {msg_type}: {error}"
+                )));
                 return self.answer(channel, asker, Some(refusal), out);
             }
         };
@@ -167,69 +174,156 @@ impl Session {
             Request::Execute(execute) => self.enqueue(asker, channel, Work::Execute(execute), out),
             // What the evaluator knows it can tell only between cells; an editor does not wait that long.
             Request::Complete(request) if self.cell_ahead() => {
-                let nothing = reply::completions(&request.code, request.cursor_pos, request.cursor_pos, &[]);
+                let nothing =
+                    reply::completions(&request.code, request.cursor_pos, request.cursor_pos, &[]);
                 self.answer(channel, asker, Some(nothing), out);
             }
-            Request::Inspect(_) if self.cell_ahead() => self.answer(channel, asker, Some(reply::inspection(None)), out),
+            Request::Inspect(_) if self.cell_ahead() => {
+                self.answer(channel, asker, Some(reply::inspection(None)), out);
+            }
             Request::Complete(request) => {
                 let cursor = cursor::to_byte(&request.code, request.cursor_pos);
-                self.enqueue(asker, channel, Work::Complete { code: request.code, cursor }, out);
+                self.enqueue(
+                    asker,
+                    channel,
+                    Work::Complete {
+                        code: request.code,
+                        cursor,
+                    },
+                    out,
+                );
             }
             Request::Inspect(request) => {
                 let cursor = cursor::to_byte(&request.code, request.cursor_pos);
-                self.enqueue(asker, channel, Work::Inspect { code: request.code, cursor }, out);
+                self.enqueue(
+                    asker,
+                    channel,
+                    Work::Inspect {
+                        code: request.code,
+                        cursor,
+                    },
+                    out,
+                );
             }
-            Request::KernelInfo => self.answer(channel, asker, Some(reply::kernel_info(&self.versions)), out),
-            Request::IsComplete(request) => self.answer(channel, asker, Some(reply::completeness(Completeness::of(&request.code))), out),
-            Request::History(query) => self.answer(channel, asker, Some(reply::history(&self.history.rows(&query))), out),
-            Request::CommInfo => self.answer(channel, asker, Some(reply::ok(json!({"comms": {}}))), out),
+            Request::KernelInfo => self.answer(
+                channel,
+                asker,
+                Some(reply::kernel_info(&self.versions)),
+                out,
+            ),
+            Request::IsComplete(request) => self.answer(
+                channel,
+                asker,
+                Some(reply::completeness(Completeness::of(&request.code))),
+                out,
+            ),
+            Request::History(query) => self.answer(
+                channel,
+                asker,
+                Some(reply::history(&self.history.rows(&query))),
+                out,
+            ),
+            Request::CommInfo => {
+                self.answer(channel, asker, Some(reply::ok(json!({"comms": {}}))), out);
+            }
             Request::CommOpen(open) => {
-                let close = publish(Some(&asker.header), "comm_close", fields(json!({"comm_id": open.comm_id.0, "data": {}})));
-                out.push(Output::Log(format!("{channel}: closed a comm, since nothing here is named {:?}", open.target_name)));
+                let close = publish(
+                    Some(&asker.header),
+                    "comm_close",
+                    fields(json!({"comm_id": open.comm_id.0, "data": {}})),
+                );
+                out.push(Output::Log(format!(
+                    "{channel}: closed a comm, since nothing here is named {:?}",
+                    open.target_name
+                )));
                 self.answer_with(channel, asker, vec![close], None, out);
             }
             Request::CommOther => self.answer(channel, asker, None, out),
             Request::Interrupt => {
-                let stop = if self.cell_runs() { vec![Output::Interrupt] } else { Vec::new() };
+                let stop = if self.cell_runs() {
+                    vec![Output::Interrupt]
+                } else {
+                    Vec::new()
+                };
                 self.answer_with(channel, asker, stop, Some(reply::ok(json!({}))), out);
             }
             Request::Shutdown { restart } => {
                 self.abandon_all(out);
-                self.answer(channel, asker, Some(reply::ok(json!({"restart": restart}))), out);
+                self.answer(
+                    channel,
+                    asker,
+                    Some(reply::ok(json!({"restart": restart}))),
+                    out,
+                );
                 out.push(Output::Shutdown { restart });
             }
             Request::Unknown => {
-                out.push(Output::Log(format!("{channel}: no answer is known to a {msg_type}")));
+                out.push(Output::Log(format!(
+                    "{channel}: no answer is known to a {msg_type}"
+                )));
                 // The protocol leaves this open. A client that asked gets an answer, so that it does not wait for ever.
-                let refusal = msg_type.ends_with("_request").then(|| reply::refused(&format!("this kernel does not know {msg_type}")));
+                let refusal = msg_type
+                    .ends_with("_request")
+                    .then(|| reply::refused(&format!("this kernel does not know {msg_type}")));
                 self.answer(channel, asker, refusal, out);
             }
         }
     }
 
     /// Answers at once.
-    fn answer(&self, channel: Channel, asker: Asker, content: Option<Map<String, Value>>, out: &mut Vec<Output>) {
+    fn answer(
+        &self,
+        channel: Channel,
+        asker: Asker,
+        content: Option<Map<String, Value>>,
+        out: &mut Vec<Output>,
+    ) {
         self.answer_with(channel, asker, Vec::new(), content, out);
     }
 
     /// Answers at once, with `doing` between `busy` and the reply.
-    fn answer_with(&self, channel: Channel, asker: Asker, doing: Vec<Output>, content: Option<Map<String, Value>>, out: &mut Vec<Output>) {
-        out.push(publish(Some(&asker.header), "status", reply::status("busy")));
+    fn answer_with(
+        &self,
+        channel: Channel,
+        asker: Asker,
+        doing: Vec<Output>,
+        content: Option<Map<String, Value>>,
+        out: &mut Vec<Output>,
+    ) {
+        out.push(publish(
+            Some(&asker.header),
+            "status",
+            reply::status("busy"),
+        ));
         out.extend(doing);
         finish(channel, asker, content, out);
         // Clients show the latest status, whatever it answers: without this, the kernel would look idle while its cell goes on.
-        if let Some(running) = self.running.as_ref().filter(|running| matches!(running.work, Work::Execute(_))) {
-            out.push(publish(Some(&running.asker.header), "status", reply::status("busy")));
+        if let Some(running) = self
+            .running
+            .as_ref()
+            .filter(|running| matches!(running.work, Work::Execute(_)))
+        {
+            out.push(publish(
+                Some(&running.asker.header),
+                "status",
+                reply::status("busy"),
+            ));
         }
     }
 
     fn cell_runs(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| matches!(running.work, Work::Execute(_)))
+        self.running
+            .as_ref()
+            .is_some_and(|running| matches!(running.work, Work::Execute(_)))
     }
 
     /// Whether a cell runs, or will run before anything that is asked for now.
     fn cell_ahead(&self) -> bool {
-        self.cell_runs() || self.waiting.iter().any(|(_, _, work)| matches!(work, Work::Execute(_)))
+        self.cell_runs()
+            || self
+                .waiting
+                .iter()
+                .any(|(_, _, work)| matches!(work, Work::Execute(_)))
     }
 
     fn enqueue(&mut self, asker: Asker, channel: Channel, work: Work, out: &mut Vec<Output>) {
@@ -240,8 +334,14 @@ impl Session {
     /// Starts what waits, until the evaluator has something to do.
     fn start_next(&mut self, out: &mut Vec<Output>) {
         while self.running.is_none() {
-            let Some((asker, channel, work)) = self.waiting.pop_front() else { return };
-            out.push(publish(Some(&asker.header), "status", reply::status("busy")));
+            let Some((asker, channel, work)) = self.waiting.pop_front() else {
+                return;
+            };
+            out.push(publish(
+                Some(&asker.header),
+                "status",
+                reply::status("busy"),
+            ));
             self.start(asker, channel, work, out);
         }
     }
@@ -249,15 +349,33 @@ impl Session {
     fn start(&mut self, asker: Asker, channel: Channel, work: Work, out: &mut Vec<Output>) {
         let job = self.next_job;
         self.next_job += 1;
-        let mut running = Running { job, asker, channel, work, execution_count: self.execution_count };
+        let mut running = Running {
+            job,
+            asker,
+            channel,
+            work,
+            execution_count: self.execution_count,
+        };
         let task = match &running.work {
             Work::Execute(execute) => {
                 running.execution_count = self.announce(job, execute, &running.asker.header, out);
                 let code = execute.code.clone();
-                (!code.trim().is_empty()).then_some(Job::Execute { job, execution_count: running.execution_count, code })
+                (!code.trim().is_empty()).then_some(Job::Execute {
+                    job,
+                    execution_count: running.execution_count,
+                    code,
+                })
             }
-            Work::Complete { code, cursor } => Some(Job::Complete { job, code: code.clone(), cursor: *cursor }),
-            Work::Inspect { code, cursor } => Some(Job::Inspect { job, code: code.clone(), cursor: *cursor }),
+            Work::Complete { code, cursor } => Some(Job::Complete {
+                job,
+                code: code.clone(),
+                cursor: *cursor,
+            }),
+            Work::Inspect { code, cursor } => Some(Job::Inspect {
+                job,
+                code: code.clone(),
+                cursor: *cursor,
+            }),
         };
         match (task, &self.broken) {
             // Nothing to run, and nothing that could fail.
@@ -274,7 +392,13 @@ impl Session {
     }
 
     /// Counts a cell and shows that it begins, each as far as the request wants it. Gives its number.
-    fn announce(&mut self, job: JobId, execute: &Execute, header: &Header, out: &mut Vec<Output>) -> u32 {
+    fn announce(
+        &mut self,
+        job: JobId,
+        execute: &Execute,
+        header: &Header,
+        out: &mut Vec<Output>,
+    ) -> u32 {
         let counts = execute.store_history && !execute.silent;
         let execution_count = self.execution_count + 1;
         if counts {
@@ -289,7 +413,8 @@ impl Session {
         if self.cells.len() == CELLS_KNOWN {
             self.cells.pop_front();
         }
-        self.cells.push_back((job, (!execute.silent).then(|| header.clone())));
+        self.cells
+            .push_back((job, (!execute.silent).then(|| header.clone())));
         execution_count
     }
 
@@ -310,34 +435,67 @@ impl Session {
                     StreamName::Stdout => "stdout",
                     StreamName::Stderr => "stderr",
                 };
-                self.show(job, "stream", fields(json!({"name": name, "text": text})), out);
+                self.show(
+                    job,
+                    "stream",
+                    fields(json!({"name": name, "text": text})),
+                    out,
+                );
             }
-            Event::Display { job, bundle } => self.show(job, "display_data", reply::display(bundle), out),
+            Event::Display { job, bundle } => {
+                self.show(job, "display_data", reply::display(bundle), out);
+            }
             Event::Finished { job, outcome } => {
-                let Some(running) = self.take_running(job, "finished", out) else { return };
+                let Some(running) = self.take_running(job, "finished", out) else {
+                    return;
+                };
                 self.end_cell(running, outcome, out);
                 self.start_next(out);
             }
-            Event::Completed { job, start, end, matches } => {
-                let Some(running) = self.take_running(job, "completed", out) else { return };
+            Event::Completed {
+                job,
+                start,
+                end,
+                matches,
+            } => {
+                let Some(running) = self.take_running(job, "completed", out) else {
+                    return;
+                };
                 self.end_completion(running, start, end, &matches, out);
                 self.start_next(out);
             }
             Event::Inspected { job, bundle } => {
-                let Some(running) = self.take_running(job, "inspected", out) else { return };
-                finish(running.channel, running.asker, Some(reply::inspection(bundle)), out);
+                let Some(running) = self.take_running(job, "inspected", out) else {
+                    return;
+                };
+                finish(
+                    running.channel,
+                    running.asker,
+                    Some(reply::inspection(bundle)),
+                    out,
+                );
                 self.start_next(out);
             }
         }
     }
 
     /// Shows output with the cell that it belongs to: its job's, or else the latest.
-    fn show(&self, job: Option<JobId>, msg_type: &'static str, content: Map<String, Value>, out: &mut Vec<Output>) {
+    fn show(
+        &self,
+        job: Option<JobId>,
+        msg_type: &'static str,
+        content: Map<String, Value>,
+        out: &mut Vec<Output>,
+    ) {
         let known = job.and_then(|job| self.cells.iter().rev().find(|(known, _)| *known == job));
         let header = match known {
             Some((_, None)) => return,
             Some((_, header)) => header.as_ref(),
-            None => self.cells.iter().rev().find_map(|(_, header)| header.as_ref()),
+            None => self
+                .cells
+                .iter()
+                .rev()
+                .find_map(|(_, header)| header.as_ref()),
         };
         out.push(publish(header, msg_type, content));
     }
@@ -346,44 +504,91 @@ impl Session {
     fn take_running(&mut self, job: JobId, what: &str, out: &mut Vec<Output>) -> Option<Running> {
         let taken = self.running.take_if(|running| running.job == job);
         if taken.is_none() {
-            out.push(Output::Log(format!("the evaluator {what} job {job}, which does not run")));
+            out.push(Output::Log(format!(
+                "the evaluator {what} job {job}, which does not run"
+            )));
         }
         taken
     }
 
     /// Shows what a cell leaves behind, replies, and gives up the cells behind it when it failed.
     fn end_cell(&mut self, running: Running, outcome: Outcome, out: &mut Vec<Output>) {
-        let Running { asker, channel, work, execution_count, .. } = running;
+        let Running {
+            asker,
+            channel,
+            work,
+            execution_count,
+            ..
+        } = running;
         let Work::Execute(execute) = work else {
             // The evaluator mixed up its tickets: the request gets its one reply all the same.
-            out.push(Output::Log(format!("the evaluator ran a cell in answer to a {}", asker.header.msg_type)));
-            return finish(channel, asker, Some(reply::refused("the kernel's evaluator answered another question")), out);
+            out.push(Output::Log(format!(
+                "the evaluator ran a cell in answer to a {}",
+                asker.header.msg_type
+            )));
+            return finish(
+                channel,
+                asker,
+                Some(reply::refused(
+                    "the kernel's evaluator answered another question",
+                )),
+                out,
+            );
         };
         let header = &asker.header;
         if !execute.silent {
             if let Some(picture) = outcome.picture {
-                out.push(publish(Some(header), "display_data", reply::display(picture)));
+                out.push(publish(
+                    Some(header),
+                    "display_data",
+                    reply::display(picture),
+                ));
             }
             match (&outcome.error, outcome.result) {
                 (Some(error), _) => out.push(publish(Some(header), "error", reply::error(error))),
                 (None, Some(result)) => {
-                    if let Some(text) = result.get("text/plain").and_then(Value::as_str).filter(|_| execute.store_history) {
+                    if let Some(text) = result
+                        .get("text/plain")
+                        .and_then(Value::as_str)
+                        .filter(|_| execute.store_history)
+                    {
                         self.history.set_output(execution_count, text.to_owned());
                     }
-                    out.push(publish(Some(header), "execute_result", reply::result(execution_count, result)));
+                    out.push(publish(
+                        Some(header),
+                        "execute_result",
+                        reply::result(execution_count, result),
+                    ));
                 }
                 (None, None) => {}
             }
         }
-        finish(channel, asker, Some(reply::executed(execution_count, outcome.error.as_ref())), out);
+        finish(
+            channel,
+            asker,
+            Some(reply::executed(execution_count, outcome.error.as_ref())),
+            out,
+        );
         if outcome.error.is_some() && execute.stop_on_error {
             self.abort_waiting_cells(AFTER_AN_ERROR, out);
         }
     }
 
-    fn end_completion(&self, running: Running, start: usize, end: usize, matches: &[Completion], out: &mut Vec<Output>) {
+    fn end_completion(
+        &self,
+        running: Running,
+        start: usize,
+        end: usize,
+        matches: &[Completion],
+        out: &mut Vec<Output>,
+    ) {
         let content = match &running.work {
-            Work::Complete { code, .. } => reply::completions(code, cursor::to_position(code, start), cursor::to_position(code, end), matches),
+            Work::Complete { code, .. } => reply::completions(
+                code,
+                cursor::to_position(code, start),
+                cursor::to_position(code, end),
+                matches,
+            ),
             _ => reply::refused("the kernel's evaluator answered another question"),
         };
         finish(running.channel, running.asker, Some(content), out);
@@ -392,24 +597,53 @@ impl Session {
     /// Ends a job that the evaluator will not end.
     fn fail(&mut self, running: Running, error: CellError, out: &mut Vec<Output>) {
         match &running.work {
-            Work::Execute(_) => self.end_cell(running, Outcome { error: Some(error), ..Outcome::default() }, out),
+            Work::Execute(_) => self.end_cell(
+                running,
+                Outcome {
+                    error: Some(error),
+                    ..Outcome::default()
+                },
+                out,
+            ),
             Work::Complete { code, cursor } => {
                 let (code, cursor) = (code.clone(), *cursor);
                 let at = cursor::to_position(&code, cursor);
-                finish(running.channel, running.asker, Some(reply::completions(&code, at, at, &[])), out);
+                finish(
+                    running.channel,
+                    running.asker,
+                    Some(reply::completions(&code, at, at, &[])),
+                    out,
+                );
             }
-            Work::Inspect { .. } => finish(running.channel, running.asker, Some(reply::inspection(None)), out),
+            Work::Inspect { .. } => finish(
+                running.channel,
+                running.asker,
+                Some(reply::inspection(None)),
+                out,
+            ),
         }
     }
 
     /// Gives up the cells that wait, as a client wants that runs a whole notebook: after an error, the next cells would only show what follows from it.
     fn abort_waiting_cells(&mut self, why: &str, out: &mut Vec<Output>) {
-        let (cells, others) = self.waiting.drain(..).partition(|(_, _, work)| matches!(work, Work::Execute(_)));
+        let (cells, others) = self
+            .waiting
+            .drain(..)
+            .partition(|(_, _, work)| matches!(work, Work::Execute(_)));
         self.waiting = others;
         let cells: VecDeque<_> = cells;
         for (asker, channel, _) in cells {
-            out.push(publish(Some(&asker.header), "status", reply::status("busy")));
-            finish(channel, asker, Some(reply::aborted(self.execution_count, why)), out);
+            out.push(publish(
+                Some(&asker.header),
+                "status",
+                reply::status("busy"),
+            ));
+            finish(
+                channel,
+                asker,
+                Some(reply::aborted(self.execution_count, why)),
+                out,
+            );
         }
     }
 
@@ -424,27 +658,50 @@ impl Session {
         }
         self.abort_waiting_cells(CUT_SHORT, out);
         while let Some((asker, channel, _)) = self.waiting.pop_front() {
-            self.answer(channel, asker, Some(reply::refused("the kernel shuts down")), out);
+            self.answer(
+                channel,
+                asker,
+                Some(reply::refused("the kernel shuts down")),
+                out,
+            );
         }
     }
 }
 
 /// Replies, when there is something to reply, and says that this request is done. The two belong together: clients take what comes in between for lost.
-fn finish(channel: Channel, asker: Asker, content: Option<Map<String, Value>>, out: &mut Vec<Output>) {
+fn finish(
+    channel: Channel,
+    asker: Asker,
+    content: Option<Map<String, Value>>,
+    out: &mut Vec<Output>,
+) {
     let idle = publish(Some(&asker.header), "status", reply::status("idle"));
     if let Some(content) = content {
         let msg_type = reply::type_for(&asker.header.msg_type);
-        out.push(Output::Reply { channel, to: asker, msg_type, content });
+        out.push(Output::Reply {
+            channel,
+            to: asker,
+            msg_type,
+            content,
+        });
     }
     out.push(idle);
 }
 
 fn publish(parent: Option<&Header>, msg_type: &'static str, content: Map<String, Value>) -> Output {
-    Output::Publish { parent: parent.cloned(), msg_type, content }
+    Output::Publish {
+        parent: parent.cloned(),
+        msg_type,
+        content,
+    }
 }
 
 fn kernel_error(message: &str) -> CellError {
-    CellError { ename: "Kernel".to_owned(), evalue: message.to_owned(), traceback: message.lines().map(str::to_owned).collect() }
+    CellError {
+        ename: "Kernel".to_owned(),
+        evalue: message.to_owned(),
+        traceback: message.lines().map(str::to_owned).collect(),
+    }
 }
 
 /// The fields of what was written as an object.

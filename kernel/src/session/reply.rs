@@ -24,7 +24,10 @@ pub struct Versions {
 
 /// The type of the answer to a request.
 pub fn type_for(request: &str) -> String {
-    format!("{}_reply", request.strip_suffix("_request").unwrap_or(request))
+    format!(
+        "{}_reply",
+        request.strip_suffix("_request").unwrap_or(request)
+    )
 }
 
 pub fn ok(content: Value) -> Content {
@@ -68,7 +71,9 @@ pub fn kernel_info(versions: &Versions) -> Content {
 /// The answer to a cell that has come to its end.
 pub fn executed(execution_count: u32, error: Option<&CellError>) -> Content {
     let status = if error.is_some() { "error" } else { "ok" };
-    let mut content = fields(json!({"status": status, "execution_count": execution_count, "user_expressions": {}, "payload": []}));
+    let mut content = fields(
+        json!({"status": status, "execution_count": execution_count, "user_expressions": {}, "payload": []}),
+    );
     content.extend(error.map(self::error).unwrap_or_default());
     content
 }
@@ -106,7 +111,10 @@ pub fn result(execution_count: u32, bundle: MimeBundle) -> Content {
 pub fn completions(code: &str, start: usize, end: usize, matches: &[Completion]) -> Content {
     let length = cursor::to_position(code, code.len());
     let (start, end) = (start.min(length), end.min(length));
-    let texts: Vec<&str> = matches.iter().map(|completion| completion.text.as_str()).collect();
+    let texts: Vec<&str> = matches
+        .iter()
+        .map(|completion| completion.text.as_str())
+        .collect();
     let typed: Vec<Value> = matches
         .iter()
         .map(|completion| json!({"start": start, "end": end, "text": completion.text, "type": completion.kind, "signature": completion.label}))

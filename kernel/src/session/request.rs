@@ -74,7 +74,10 @@ fn yes() -> bool {
 
 impl Request {
     /// Parses the content of a message; the error says what is wrong with it.
-    pub fn parse(msg_type: &str, content: Map<String, Value>) -> Result<Request, serde_json::Error> {
+    pub fn parse(
+        msg_type: &str,
+        content: Map<String, Value>,
+    ) -> Result<Request, serde_json::Error> {
         Ok(match msg_type {
             "kernel_info_request" => Request::KernelInfo,
             "execute_request" => Request::Execute(typed(content)?),
@@ -86,7 +89,12 @@ impl Request {
             "comm_open" => Request::CommOpen(typed(content)?),
             "comm_msg" | "comm_close" => Request::CommOther,
             "interrupt_request" => Request::Interrupt,
-            "shutdown_request" => Request::Shutdown { restart: content.get("restart").and_then(Value::as_bool).unwrap_or(false) },
+            "shutdown_request" => Request::Shutdown {
+                restart: content
+                    .get("restart")
+                    .and_then(Value::as_bool)
+                    .unwrap_or(false),
+            },
             _ => Request::Unknown,
         })
     }

@@ -10,7 +10,10 @@ use crate::wire::frame::Signer;
 type Step = (Input, &'static [&'static str]);
 
 fn session() -> Session {
-    Session::new(Versions { kernel: "0.1.0".to_owned(), rust: "1.95.0".to_owned() })
+    Session::new(Versions {
+        kernel: "0.1.0".to_owned(),
+        rust: "1.95.0".to_owned(),
+    })
 }
 
 /// A request whose id is its number, so that answers show whom they answer.
@@ -20,22 +23,53 @@ fn ask(id: u32, msg_type: &str, content: Value) -> Input {
 
 fn ask_on(channel: Channel, id: u32, msg_type: &str, content: Value) -> Input {
     let header = json!({"msg_id": id.to_string(), "msg_type": msg_type}).to_string();
-    let parts = ["client", "<IDS|MSG>", "", &header, "{}", "{}", &content.to_string()];
-    let parts = parts.iter().map(|part| Bytes::from(part.to_string())).collect();
-    Input::Request { channel, message: Message::decode(parts, &Signer::new("")).unwrap() }
+    let parts = [
+        "client",
+        "<IDS|MSG>",
+        "",
+        &header,
+        "{}",
+        "{}",
+        &content.to_string(),
+    ];
+    let parts = parts
+        .iter()
+        .map(|part| Bytes::from(part.to_string()))
+        .collect();
+    Input::Request {
+        channel,
+        message: Message::decode(parts, &Signer::new("")).unwrap(),
+    }
 }
 
 fn run(id: u32, code: &str) -> Input {
-    ask(id, "execute_request", json!({"code": code, "silent": false}))
+    ask(
+        id,
+        "execute_request",
+        json!({"code": code, "silent": false}),
+    )
 }
 
 fn finished(job: JobId) -> Input {
-    Input::Evaluator(Event::Finished { job, outcome: Outcome::default() })
+    Input::Evaluator(Event::Finished {
+        job,
+        outcome: Outcome::default(),
+    })
 }
 
 fn failed(job: JobId) -> Input {
-    let error = CellError { ename: "Panic".to_owned(), evalue: "burnt".to_owned(), traceback: vec!["line 3".to_owned()] };
-    Input::Evaluator(Event::Finished { job, outcome: Outcome { error: Some(error), ..Outcome::default() } })
+    let error = CellError {
+        ename: "Panic".to_owned(),
+        evalue: "burnt".to_owned(),
+        traceback: vec!["line 3".to_owned()],
+    };
+    Input::Evaluator(Event::Finished {
+        job,
+        outcome: Outcome {
+            error: Some(error),
+            ..Outcome::default()
+        },
+    })
 }
 
 fn text(plain: &str) -> MimeBundle {
@@ -43,27 +77,72 @@ fn text(plain: &str) -> MimeBundle {
 }
 
 fn stream(job: Option<JobId>, text: &str) -> Input {
-    Input::Evaluator(Event::Stream { job, name: StreamName::Stdout, text: text.to_owned() })
+    Input::Evaluator(Event::Stream {
+        job,
+        name: StreamName::Stdout,
+        text: text.to_owned(),
+    })
 }
 
 /// Writes what the session says as `<parent or channel> <type> <content>`, without the parts that say nothing.
 fn line(output: &Output) -> String {
     let plain = |content: &Map<String, Value>| {
-        let dull = ["metadata", "transient", "user_expressions", "payload", "traceback"];
-        let content: Map<String, Value> = content.iter().filter(|(key, _)| !dull.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let dull = [
+            "metadata",
+            "transient",
+            "user_expressions",
+            "payload",
+            "traceback",
+        ];
+        let content: Map<String, Value> = content
+            .iter()
+            .filter(|(key, _)| !dull.contains(&key.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         Value::Object(content).to_string()
     };
     match output {
-        Output::Publish { parent, msg_type: "status", content } => {
-            format!("{} {}", parent.as_ref().map_or("-", |parent| &parent.msg_id), content["execution_state"].as_str().unwrap())
+        Output::Publish {
+            parent,
+            msg_type: "status",
+            content,
+        } => {
+            format!(
+                "{} {}",
+                parent.as_ref().map_or("-", |parent| &parent.msg_id),
+                content["execution_state"].as_str().unwrap()
+            )
         }
-        Output::Publish { parent, msg_type, content } => format!("{} {msg_type} {}", parent.as_ref().map_or("-", |parent| &parent.msg_id), plain(content)),
-        Output::Reply { channel, to, msg_type, content } => {
+        Output::Publish {
+            parent,
+            msg_type,
+            content,
+        } => format!(
+            "{} {msg_type} {}",
+            parent.as_ref().map_or("-", |parent| &parent.msg_id),
+            plain(content)
+        ),
+        Output::Reply {
+            channel,
+            to,
+            msg_type,
+            content,
+        } => {
             assert_eq!(to.identities, ["client"]);
-            format!("{} {channel} {msg_type} {}", to.header.msg_id, plain(content))
+            format!(
+                "{} {channel} {msg_type} {}",
+                to.header.msg_id,
+                plain(content)
+            )
         }
-        Output::Evaluate(Job::Execute { job, execution_count, code }) => format!("evaluate {job} [{execution_count}] {code}"),
-        Output::Evaluate(Job::Complete { job, cursor, .. }) => format!("complete {job} at {cursor}"),
+        Output::Evaluate(Job::Execute {
+            job,
+            execution_count,
+            code,
+        }) => format!("evaluate {job} [{execution_count}] {code}"),
+        Output::Evaluate(Job::Complete { job, cursor, .. }) => {
+            format!("complete {job} at {cursor}")
+        }
         Output::Evaluate(Job::Inspect { job, cursor, .. }) => format!("inspect {job} at {cursor}"),
         Output::Interrupt => "interrupt".to_owned(),
         Output::Shutdown { restart } => format!("shutdown restart={restart}"),
@@ -81,16 +160,33 @@ fn converse(name: &str, steps: Vec<Step>) {
 
 #[test]
 fn a_cell_prints_draws_and_gives_a_value() {
-    let outcome = Outcome { picture: Some(text("two lanes")), result: Some(text("3")), error: None };
+    let outcome = Outcome {
+        picture: Some(text("two lanes")),
+        result: Some(text("3")),
+        error: None,
+    };
     converse(
         "one good cell",
         vec![
             (Input::Started, &["- starting"]),
             (Input::Evaluator(Event::Ready { seconds: 2.5 }), &[]),
-            (run(1, "bake()"), &["1 busy", r#"1 execute_input {"code":"bake()","execution_count":1}"#, "evaluate 1 [1] bake()"]),
-            (stream(Some(1), "warm"), &[r#"1 stream {"name":"stdout","text":"warm"}"#]),
             (
-                Input::Evaluator(Event::Display { job: Some(1), bundle: text("a loaf") }),
+                run(1, "bake()"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"bake()","execution_count":1}"#,
+                    "evaluate 1 [1] bake()",
+                ],
+            ),
+            (
+                stream(Some(1), "warm"),
+                &[r#"1 stream {"name":"stdout","text":"warm"}"#],
+            ),
+            (
+                Input::Evaluator(Event::Display {
+                    job: Some(1),
+                    bundle: text("a loaf"),
+                }),
                 &[r#"1 display_data {"data":{"text/plain":"a loaf"}}"#],
             ),
             (
@@ -111,7 +207,14 @@ fn a_red_cell_gives_one_error_and_takes_the_waiting_cells_along() {
     converse(
         "run all",
         vec![
-            (run(1, "a"), &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
+            (
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
             (run(2, "b"), &[]),
             (run(3, "c"), &[]),
             (
@@ -128,15 +231,30 @@ fn a_red_cell_gives_one_error_and_takes_the_waiting_cells_along() {
                     "3 idle",
                 ],
             ),
-            (run(4, "d"), &["4 busy", r#"4 execute_input {"code":"d","execution_count":2}"#, "evaluate 2 [2] d"]),
+            (
+                run(4, "d"),
+                &[
+                    "4 busy",
+                    r#"4 execute_input {"code":"d","execution_count":2}"#,
+                    "evaluate 2 [2] d",
+                ],
+            ),
         ],
     );
     converse(
         "stop_on_error false",
         vec![
             (
-                ask(1, "execute_request", json!({"code": "a", "stop_on_error": false})),
-                &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"],
+                ask(
+                    1,
+                    "execute_request",
+                    json!({"code": "a", "stop_on_error": false}),
+                ),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
             ),
             (run(2, "b"), &[]),
             (
@@ -159,7 +277,14 @@ fn cells_run_one_at_a_time_in_order() {
     converse(
         "two cells",
         vec![
-            (run(1, "a"), &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
+            (
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
             (run(2, "b"), &[]),
             (
                 finished(1),
@@ -172,7 +297,13 @@ fn cells_run_one_at_a_time_in_order() {
                 ],
             ),
             (finished(1), &["log"]),
-            (finished(2), &[r#"2 shell execute_reply {"status":"ok","execution_count":2}"#, "2 idle"]),
+            (
+                finished(2),
+                &[
+                    r#"2 shell execute_reply {"status":"ok","execution_count":2}"#,
+                    "2 idle",
+                ],
+            ),
         ],
     );
 }
@@ -182,40 +313,120 @@ fn output_of_threads_goes_to_their_own_cell_or_the_latest() {
     converse(
         "late output",
         vec![
-            (stream(None, "x"), &[r#"- stream {"name":"stdout","text":"x"}"#]),
-            (run(1, "a"), &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
-            (finished(1), &[r#"1 shell execute_reply {"status":"ok","execution_count":1}"#, "1 idle"]),
-            (stream(None, "x"), &[r#"1 stream {"name":"stdout","text":"x"}"#]),
-            (run(2, "b"), &["2 busy", r#"2 execute_input {"code":"b","execution_count":2}"#, "evaluate 2 [2] b"]),
-            (stream(Some(1), "x"), &[r#"1 stream {"name":"stdout","text":"x"}"#]),
-            (stream(None, "x"), &[r#"2 stream {"name":"stdout","text":"x"}"#]),
-            (stream(Some(99), "x"), &[r#"2 stream {"name":"stdout","text":"x"}"#]),
+            (
+                stream(None, "x"),
+                &[r#"- stream {"name":"stdout","text":"x"}"#],
+            ),
+            (
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
+            (
+                finished(1),
+                &[
+                    r#"1 shell execute_reply {"status":"ok","execution_count":1}"#,
+                    "1 idle",
+                ],
+            ),
+            (
+                stream(None, "x"),
+                &[r#"1 stream {"name":"stdout","text":"x"}"#],
+            ),
+            (
+                run(2, "b"),
+                &[
+                    "2 busy",
+                    r#"2 execute_input {"code":"b","execution_count":2}"#,
+                    "evaluate 2 [2] b",
+                ],
+            ),
+            (
+                stream(Some(1), "x"),
+                &[r#"1 stream {"name":"stdout","text":"x"}"#],
+            ),
+            (
+                stream(None, "x"),
+                &[r#"2 stream {"name":"stdout","text":"x"}"#],
+            ),
+            (
+                stream(Some(99), "x"),
+                &[r#"2 stream {"name":"stdout","text":"x"}"#],
+            ),
         ],
     );
 }
 
 #[test]
 fn a_silent_cell_is_not_counted_and_shows_nothing() {
-    let outcome = Outcome { picture: Some(text("lanes")), result: Some(text("3")), error: None };
+    let outcome = Outcome {
+        picture: Some(text("lanes")),
+        result: Some(text("3")),
+        error: None,
+    };
     converse(
         "silent",
         vec![
-            (ask(1, "execute_request", json!({"code": "a", "silent": true})), &["1 busy", "evaluate 1 [1] a"]),
+            (
+                ask(1, "execute_request", json!({"code": "a", "silent": true})),
+                &["1 busy", "evaluate 1 [1] a"],
+            ),
             (stream(Some(1), "x"), &[]),
             (
                 Input::Evaluator(Event::Finished { job: 1, outcome }),
-                &[r#"1 shell execute_reply {"status":"ok","execution_count":1}"#, "1 idle"],
+                &[
+                    r#"1 shell execute_reply {"status":"ok","execution_count":1}"#,
+                    "1 idle",
+                ],
             ),
             (
-                ask(2, "execute_request", json!({"code": "b", "store_history": false})),
-                &["2 busy", r#"2 execute_input {"code":"b","execution_count":1}"#, "evaluate 2 [1] b"],
+                ask(
+                    2,
+                    "execute_request",
+                    json!({"code": "b", "store_history": false}),
+                ),
+                &[
+                    "2 busy",
+                    r#"2 execute_input {"code":"b","execution_count":1}"#,
+                    "evaluate 2 [1] b",
+                ],
             ),
-            (finished(2), &[r#"2 shell execute_reply {"status":"ok","execution_count":1}"#, "2 idle"]),
-            (run(3, "c"), &["3 busy", r#"3 execute_input {"code":"c","execution_count":1}"#, "evaluate 3 [1] c"]),
-            (finished(3), &[r#"3 shell execute_reply {"status":"ok","execution_count":1}"#, "3 idle"]),
             (
-                ask(4, "history_request", json!({"hist_access_type": "tail", "n": 9, "output": false, "raw": true})),
-                &["4 busy", r#"4 shell history_reply {"history":[[1,1,"c"]],"status":"ok"}"#, "4 idle"],
+                finished(2),
+                &[
+                    r#"2 shell execute_reply {"status":"ok","execution_count":1}"#,
+                    "2 idle",
+                ],
+            ),
+            (
+                run(3, "c"),
+                &[
+                    "3 busy",
+                    r#"3 execute_input {"code":"c","execution_count":1}"#,
+                    "evaluate 3 [1] c",
+                ],
+            ),
+            (
+                finished(3),
+                &[
+                    r#"3 shell execute_reply {"status":"ok","execution_count":1}"#,
+                    "3 idle",
+                ],
+            ),
+            (
+                ask(
+                    4,
+                    "history_request",
+                    json!({"hist_access_type": "tail", "n": 9, "output": false, "raw": true}),
+                ),
+                &[
+                    "4 busy",
+                    r#"4 shell history_reply {"history":[[1,1,"c"]],"status":"ok"}"#,
+                    "4 idle",
+                ],
             ),
             (
                 run(5, " \n"),
@@ -232,12 +443,30 @@ fn a_silent_cell_is_not_counted_and_shows_nothing() {
 
 #[test]
 fn cursors_are_code_points_outside_and_bytes_inside() {
-    let matches = vec![Completion { text: "ämter".to_owned(), kind: "function".to_owned(), label: "fn ämter()".to_owned() }];
+    let matches = vec![Completion {
+        text: "ämter".to_owned(),
+        kind: "function".to_owned(),
+        label: "fn ämter()".to_owned(),
+    }];
     let mut session = session();
-    let asked = session.handle(ask(1, "complete_request", json!({"code": "é.äm", "cursor_pos": 4})));
-    assert_eq!(asked.iter().map(line).collect::<Vec<_>>(), ["1 busy", "complete 1 at 6"]);
-    let answered = session.handle(Input::Evaluator(Event::Completed { job: 1, start: 3, end: 6, matches }));
-    let Output::Reply { content, .. } = &answered[0] else { panic!("{answered:?}") };
+    let asked = session.handle(ask(
+        1,
+        "complete_request",
+        json!({"code": "é.äm", "cursor_pos": 4}),
+    ));
+    assert_eq!(
+        asked.iter().map(line).collect::<Vec<_>>(),
+        ["1 busy", "complete 1 at 6"]
+    );
+    let answered = session.handle(Input::Evaluator(Event::Completed {
+        job: 1,
+        start: 3,
+        end: 6,
+        matches,
+    }));
+    let Output::Reply { content, .. } = &answered[0] else {
+        panic!("{answered:?}")
+    };
     let want = json!({
         "matches": ["ämter"], "cursor_start": 2, "cursor_end": 4, "status": "ok",
         "metadata": {"_jupyter_types_experimental": [{"start": 2, "end": 4, "text": "ämter", "type": "function", "signature": "fn ämter()"}]},
@@ -250,24 +479,66 @@ fn an_editor_does_not_wait_for_a_cell() {
     converse(
         "while a cell runs",
         vec![
-            (run(1, "a"), &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
             (
-                ask(2, "complete_request", json!({"code": "ab", "cursor_pos": 99})),
-                &["2 busy", r#"2 shell complete_reply {"matches":[],"cursor_start":2,"cursor_end":2,"status":"ok"}"#, "2 idle", "1 busy"],
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
             ),
             (
-                ask(3, "inspect_request", json!({"code": "ab", "cursor_pos": 1, "detail_level": 0})),
-                &["3 busy", r#"3 shell inspect_reply {"found":false,"data":{},"status":"ok"}"#, "3 idle", "1 busy"],
+                ask(
+                    2,
+                    "complete_request",
+                    json!({"code": "ab", "cursor_pos": 99}),
+                ),
+                &[
+                    "2 busy",
+                    r#"2 shell complete_reply {"matches":[],"cursor_start":2,"cursor_end":2,"status":"ok"}"#,
+                    "2 idle",
+                    "1 busy",
+                ],
+            ),
+            (
+                ask(
+                    3,
+                    "inspect_request",
+                    json!({"code": "ab", "cursor_pos": 1, "detail_level": 0}),
+                ),
+                &[
+                    "3 busy",
+                    r#"3 shell inspect_reply {"found":false,"data":{},"status":"ok"}"#,
+                    "3 idle",
+                    "1 busy",
+                ],
             ),
             (
                 ask(4, "is_complete_request", json!({"code": "fn f() {"})),
-                &["4 busy", r#"4 shell is_complete_reply {"status":"incomplete","indent":"    "}"#, "4 idle", "1 busy"],
+                &[
+                    "4 busy",
+                    r#"4 shell is_complete_reply {"status":"incomplete","indent":"    "}"#,
+                    "4 idle",
+                    "1 busy",
+                ],
             ),
-            (finished(1), &[r#"1 shell execute_reply {"status":"ok","execution_count":1}"#, "1 idle"]),
-            (ask(5, "inspect_request", json!({"code": "ab", "cursor_pos": 1})), &["5 busy", "inspect 2 at 1"]),
+            (
+                finished(1),
+                &[
+                    r#"1 shell execute_reply {"status":"ok","execution_count":1}"#,
+                    "1 idle",
+                ],
+            ),
+            (
+                ask(5, "inspect_request", json!({"code": "ab", "cursor_pos": 1})),
+                &["5 busy", "inspect 2 at 1"],
+            ),
             (run(6, "b"), &[]),
             (
-                Input::Evaluator(Event::Inspected { job: 2, bundle: Some(text("doc")) }),
+                Input::Evaluator(Event::Inspected {
+                    job: 2,
+                    bundle: Some(text("doc")),
+                }),
                 &[
                     r#"5 shell inspect_reply {"found":true,"data":{"text/plain":"doc"},"status":"ok"}"#,
                     "5 idle",
@@ -286,9 +557,32 @@ fn an_interrupt_reaches_only_a_cell_that_runs() {
     converse(
         "interrupt",
         vec![
-            (interrupt(1), &["1 busy", r#"1 control interrupt_reply {"status":"ok"}"#, "1 idle"]),
-            (run(2, "a"), &["2 busy", r#"2 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
-            (interrupt(3), &["3 busy", "interrupt", r#"3 control interrupt_reply {"status":"ok"}"#, "3 idle", "2 busy"]),
+            (
+                interrupt(1),
+                &[
+                    "1 busy",
+                    r#"1 control interrupt_reply {"status":"ok"}"#,
+                    "1 idle",
+                ],
+            ),
+            (
+                run(2, "a"),
+                &[
+                    "2 busy",
+                    r#"2 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
+            (
+                interrupt(3),
+                &[
+                    "3 busy",
+                    "interrupt",
+                    r#"3 control interrupt_reply {"status":"ok"}"#,
+                    "3 idle",
+                    "2 busy",
+                ],
+            ),
         ],
     );
 }
@@ -298,10 +592,22 @@ fn a_shutdown_leaves_no_request_without_its_reply() {
     converse(
         "shutdown",
         vec![
-            (run(1, "a"), &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
+            (
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
             (run(2, "b"), &[]),
             (
-                ask_on(Channel::Control, 3, "shutdown_request", json!({"restart": true})),
+                ask_on(
+                    Channel::Control,
+                    3,
+                    "shutdown_request",
+                    json!({"restart": true}),
+                ),
                 &[
                     r#"1 shell execute_reply {"status":"aborted","execution_count":1,"ename":"Aborted","evalue":"not run to its end, since the kernel shuts down"}"#,
                     "1 idle",
@@ -320,11 +626,22 @@ fn a_shutdown_leaves_no_request_without_its_reply() {
 
 #[test]
 fn a_broken_evaluator_says_so_in_every_cell() {
-    let broken = || Input::Evaluator(Event::Broken { message: "no compiler: run rustup".to_owned() });
+    let broken = || {
+        Input::Evaluator(Event::Broken {
+            message: "no compiler: run rustup".to_owned(),
+        })
+    };
     converse(
         "broken while a cell waits",
         vec![
-            (run(1, "a"), &["1 busy", r#"1 execute_input {"code":"a","execution_count":1}"#, "evaluate 1 [1] a"]),
+            (
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
             (
                 broken(),
                 &[
@@ -346,8 +663,16 @@ fn a_broken_evaluator_says_so_in_every_cell() {
                 ],
             ),
             (
-                ask(3, "complete_request", json!({"code": "ab", "cursor_pos": 1})),
-                &["3 busy", r#"3 shell complete_reply {"matches":[],"cursor_start":1,"cursor_end":1,"status":"ok"}"#, "3 idle"],
+                ask(
+                    3,
+                    "complete_request",
+                    json!({"code": "ab", "cursor_pos": 1}),
+                ),
+                &[
+                    "3 busy",
+                    r#"3 shell complete_reply {"matches":[],"cursor_start":1,"cursor_end":1,"status":"ok"}"#,
+                    "3 idle",
+                ],
             ),
         ],
     );
@@ -367,7 +692,10 @@ fn every_request_gets_busy_one_reply_and_idle_in_any_state() {
         ("inspect_request", json!({})),
         ("is_complete_request", json!({"code": "a"})),
         ("is_complete_request", json!({})),
-        ("history_request", json!({"hist_access_type": "tail", "n": 1})),
+        (
+            "history_request",
+            json!({"hist_access_type": "tail", "n": 1}),
+        ),
         ("history_request", json!({"hist_access_type": "never"})),
         ("comm_info_request", json!({"target_name": "x"})),
         ("interrupt_request", json!({})),
@@ -381,22 +709,42 @@ fn every_request_gets_busy_one_reply_and_idle_in_any_state() {
                 let mut session = session();
                 match before {
                     "a cell runs" => drop(session.handle(run(1, "b"))),
-                    "broken" => drop(session.handle(Input::Evaluator(Event::Broken { message: "broken".to_owned() }))),
+                    "broken" => drop(session.handle(Input::Evaluator(Event::Broken {
+                        message: "broken".to_owned(),
+                    }))),
                     _ => {}
                 }
                 let mut said = session.handle(ask_on(channel, 2, msg_type, content.clone()));
                 // Whatever it waits for, it comes.
                 for job in 1..4 {
                     said.extend(session.handle(finished(job)));
-                    said.extend(session.handle(Input::Evaluator(Event::Completed { job, start: 0, end: 9, matches: Vec::new() })));
-                    said.extend(session.handle(Input::Evaluator(Event::Inspected { job, bundle: None })));
+                    said.extend(session.handle(Input::Evaluator(Event::Completed {
+                        job,
+                        start: 0,
+                        end: 9,
+                        matches: Vec::new(),
+                    })));
+                    said.extend(
+                        session.handle(Input::Evaluator(Event::Inspected { job, bundle: None })),
+                    );
                 }
-                let said: Vec<String> = said.iter().map(line).filter(|line| line.starts_with("2 ")).collect();
+                let said: Vec<String> = said
+                    .iter()
+                    .map(line)
+                    .filter(|line| line.starts_with("2 "))
+                    .collect();
                 let reply = format!("2 {channel} {}", msg_type.replace("_request", "_reply"));
                 let replies = said.iter().filter(|line| line.starts_with(&reply)).count();
                 let case = format!("{msg_type} {content} on {channel}, {before}: {said:#?}");
-                assert_eq!((replies, said[0].as_str(), said[said.len() - 1].as_str()), (1, "2 busy", "2 idle"), "{case}");
-                assert!(said[said.len() - 2].starts_with(&reply), "reply and idle are neighbours: {case}");
+                assert_eq!(
+                    (replies, said[0].as_str(), said[said.len() - 1].as_str()),
+                    (1, "2 busy", "2 idle"),
+                    "{case}"
+                );
+                assert!(
+                    said[said.len() - 2].starts_with(&reply),
+                    "reply and idle are neighbours: {case}"
+                );
             }
         }
     }
@@ -408,11 +756,30 @@ fn comms_are_declined_politely() {
         "comms",
         vec![
             (
-                ask(1, "comm_open", json!({"comm_id": "c1", "target_name": "widget", "data": {}})),
-                &["log", "1 busy", r#"1 comm_close {"comm_id":"c1","data":{}}"#, "1 idle"],
+                ask(
+                    1,
+                    "comm_open",
+                    json!({"comm_id": "c1", "target_name": "widget", "data": {}}),
+                ),
+                &[
+                    "log",
+                    "1 busy",
+                    r#"1 comm_close {"comm_id":"c1","data":{}}"#,
+                    "1 idle",
+                ],
             ),
-            (ask(2, "comm_msg", json!({"comm_id": "c1", "data": {}})), &["2 busy", "2 idle"]),
-            (ask(3, "comm_info_request", json!({})), &["3 busy", r#"3 shell comm_info_reply {"comms":{},"status":"ok"}"#, "3 idle"]),
+            (
+                ask(2, "comm_msg", json!({"comm_id": "c1", "data": {}})),
+                &["2 busy", "2 idle"],
+            ),
+            (
+                ask(3, "comm_info_request", json!({})),
+                &[
+                    "3 busy",
+                    r#"3 shell comm_info_reply {"comms":{},"status":"ok"}"#,
+                    "3 idle",
+                ],
+            ),
             (ask(4, "gossip", json!({})), &["log", "4 busy", "4 idle"]),
         ],
     );

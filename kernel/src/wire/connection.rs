@@ -12,7 +12,13 @@ use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
 use serde_json::{Map, Value};
 
 /// The fields that hold ports, in the order in which they are checked.
-const PORTS: [&str; 5] = ["shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"];
+const PORTS: [&str; 5] = [
+    "shell_port",
+    "iopub_port",
+    "stdin_port",
+    "control_port",
+    "hb_port",
+];
 
 /// Why a connection file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +63,10 @@ pub enum ConnectionError {
 ///
 /// Fields that it does not know are left alone, since clients add their own. Logs a warning when other users can read the key.
 pub fn read(path: &Path) -> Result<ConnectionInfo, ConnectionError> {
-    let unreadable = |source| ConnectionError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| ConnectionError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let text = fs::read(path).map_err(unreadable)?;
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if mode & 0o044 != 0 {
@@ -67,11 +76,21 @@ pub fn read(path: &Path) -> Result<ConnectionInfo, ConnectionError> {
             mode & 0o777
         );
     }
-    let value = serde_json::from_slice(&text).map_err(|source| ConnectionError::NotJson { path: path.to_owned(), source })?;
+    let value = serde_json::from_slice(&text).map_err(|source| ConnectionError::NotJson {
+        path: path.to_owned(),
+        source,
+    })?;
     let Value::Object(fields) = value else {
-        return Err(ConnectionError::NotAnObject { path: path.to_owned(), found: kind_of(&value).to_owned() });
+        return Err(ConnectionError::NotAnObject {
+            path: path.to_owned(),
+            found: kind_of(&value).to_owned(),
+        });
     };
-    parse(&fields).map_err(|(field, problem)| ConnectionError::Field { path: path.to_owned(), field, problem })
+    parse(&fields).map_err(|(field, problem)| ConnectionError::Field {
+        path: path.to_owned(),
+        field,
+        problem,
+    })
 }
 
 /// A field's name, and what is wrong with it.
@@ -90,13 +109,19 @@ fn parse(fields: &Map<String, Value>) -> Result<ConnectionInfo, Problem> {
     let key = text(fields, "key")?;
     let scheme = text(fields, "signature_scheme")?;
     if scheme != "hmac-sha256" {
-        return Err(("signature_scheme", format!("is {scheme:?}, and only \"hmac-sha256\" is supported")));
+        return Err((
+            "signature_scheme",
+            format!("is {scheme:?}, and only \"hmac-sha256\" is supported"),
+        ));
     }
     let mut ports = [0; 5];
     for (i, field) in PORTS.into_iter().enumerate() {
         ports[i] = port(fields, field)?;
         if let Some(same) = ports[..i].iter().position(|&earlier| earlier == ports[i]) {
-            return Err((field, format!("is {}, which is also `{}`", ports[i], PORTS[same])));
+            return Err((
+                field,
+                format!("is {}, which is also `{}`", ports[i], PORTS[same]),
+            ));
         }
     }
     let [shell_port, iopub_port, stdin_port, control_port, hb_port] = ports;
@@ -110,21 +135,36 @@ fn parse(fields: &Map<String, Value>) -> Result<ConnectionInfo, Problem> {
         hb_port,
         key: key.to_owned(),
         signature_scheme: scheme.to_owned(),
-        kernel_name: fields.get("kernel_name").and_then(Value::as_str).map(str::to_owned),
+        kernel_name: fields
+            .get("kernel_name")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
     })
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, Problem> {
     let value = fields.get(field).ok_or((field, "is missing".to_owned()))?;
-    value.as_str().ok_or_else(|| (field, format!("is {}, not a string", kind_of(value))))
+    value
+        .as_str()
+        .ok_or_else(|| (field, format!("is {}, not a string", kind_of(value))))
 }
 
 fn port(fields: &Map<String, Value>, field: &'static str) -> Result<u16, Problem> {
     let value = fields.get(field).ok_or((field, "is missing".to_owned()))?;
-    let number = value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|&number| number != 0);
+    let number = value
+        .as_u64()
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|&number| number != 0);
     number.ok_or_else(|| {
-        let found = if value.is_number() { value.to_string() } else { kind_of(value).to_owned() };
-        (field, format!("is {found}, not a port number from 1 to 65535"))
+        let found = if value.is_number() {
+            value.to_string()
+        } else {
+            kind_of(value).to_owned()
+        };
+        (
+            field,
+            format!("is {found}, not a port number from 1 to 65535"),
+        )
     })
 }
 
@@ -156,33 +196,64 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kernel.json");
         fs::write(&path, text).unwrap();
-        read(&path).map_err(|error| error.to_string().replace(&*dir.path().to_string_lossy(), ""))
+        read(&path).map_err(|error| {
+            error
+                .to_string()
+                .replace(&*dir.path().to_string_lossy(), "")
+        })
     }
 
     #[test]
     fn a_whole_file_is_read() {
         let info = read_text(&good().to_string()).unwrap();
-        assert_eq!((info.shell_url().as_str(), info.hb_port, info.key.as_str()), ("tcp://127.0.0.1:5001", 5005, "5d3e"));
+        assert_eq!(
+            (info.shell_url().as_str(), info.hb_port, info.key.as_str()),
+            ("tcp://127.0.0.1:5001", 5005, "5d3e")
+        );
         let mut unsigned = good();
         unsigned["key"] = json!("");
-        assert_eq!(read_text(&unsigned.to_string()).unwrap().key, "", "an empty key means unsigned messages");
+        assert_eq!(
+            read_text(&unsigned.to_string()).unwrap().key,
+            "",
+            "an empty key means unsigned messages"
+        );
     }
 
     #[test]
     fn a_bad_file_is_refused_in_one_line_that_names_the_field() {
         let cases = [
             ("shell_port", None, "is missing"),
-            ("shell_port", Some(json!(0)), "is 0, not a port number from 1 to 65535"),
+            (
+                "shell_port",
+                Some(json!(0)),
+                "is 0, not a port number from 1 to 65535",
+            ),
             ("hb_port", Some(json!(65536)), "is 65536, not a port number"),
             ("iopub_port", Some(json!(-1)), "is -1, not a port number"),
-            ("stdin_port", Some(json!("5003")), "is a string, not a port number"),
-            ("control_port", Some(json!(5001)), "is 5001, which is also `shell_port`"),
+            (
+                "stdin_port",
+                Some(json!("5003")),
+                "is a string, not a port number",
+            ),
+            (
+                "control_port",
+                Some(json!(5001)),
+                "is 5001, which is also `shell_port`",
+            ),
             ("ip", None, "is missing"),
             ("ip", Some(json!("")), "is empty"),
             ("key", None, "is missing"),
             ("key", Some(json!(7)), "is a number, not a string"),
-            ("transport", Some(json!("udp")), "is \"udp\", not \"tcp\" or \"ipc\""),
-            ("signature_scheme", Some(json!("hmac-md5")), "is \"hmac-md5\", and only \"hmac-sha256\" is supported"),
+            (
+                "transport",
+                Some(json!("udp")),
+                "is \"udp\", not \"tcp\" or \"ipc\"",
+            ),
+            (
+                "signature_scheme",
+                Some(json!("hmac-md5")),
+                "is \"hmac-md5\", and only \"hmac-sha256\" is supported",
+            ),
             ("signature_scheme", None, "is missing"),
         ];
         for (field, value, problem) in cases {
@@ -193,13 +264,29 @@ mod tests {
             }
             let error = read_text(&file.to_string()).unwrap_err();
             let want = format!("connection file /kernel.json: field `{field}`: {problem}");
-            assert!(error.starts_with(&want) && !error.contains('\n'), "{error}\nwanted {want}");
+            assert!(
+                error.starts_with(&want) && !error.contains('\n'),
+                "{error}\nwanted {want}"
+            );
         }
-        for (text, want) in [("", "is not JSON"), ("{", "is not JSON"), ("[]", "is an array, not a JSON object"), ("\"5d3e\"", "is a string, not")] {
+        for (text, want) in [
+            ("", "is not JSON"),
+            ("{", "is not JSON"),
+            ("[]", "is an array, not a JSON object"),
+            ("\"5d3e\"", "is a string, not"),
+        ] {
             let error = read_text(text).unwrap_err();
-            assert!(error.contains(want) && !error.contains('\n'), "{text:?}: {error}");
+            assert!(
+                error.contains(want) && !error.contains('\n'),
+                "{text:?}: {error}"
+            );
         }
-        let missing = read(Path::new("/nowhere/kernel.json")).unwrap_err().to_string();
-        assert!(missing.contains("/nowhere/kernel.json: cannot be read: No such file"), "{missing}");
+        let missing = read(Path::new("/nowhere/kernel.json"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.contains("/nowhere/kernel.json: cannot be read: No such file"),
+            "{missing}"
+        );
     }
 }

@@ -69,20 +69,32 @@ pub struct Signer {
 impl Signer {
     /// Makes a signer; an empty key turns signing off.
     pub fn new(key: &str) -> Signer {
-        let mac = (!key.is_empty()).then(|| Hmac::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length"));
+        let mac = (!key.is_empty())
+            .then(|| Hmac::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length"));
         Signer { mac }
     }
 
     fn sign(&self, parts: &[Bytes]) -> String {
-        let Some(mac) = self.fed(parts) else { return String::new() };
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        let Some(mac) = self.fed(parts) else {
+            return String::new();
+        };
+        mac.finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn check(&self, signature: &[u8], parts: &[Bytes]) -> Result<(), FrameError> {
-        let Some(mac) = self.fed(parts) else { return Ok(()) };
-        let signature = from_hex(signature).ok_or(FrameError::SignatureNotHex { length: signature.len() })?;
+        let Some(mac) = self.fed(parts) else {
+            return Ok(());
+        };
+        let signature = from_hex(signature).ok_or(FrameError::SignatureNotHex {
+            length: signature.len(),
+        })?;
         // In constant time: how long it takes tells nothing of how many bytes were right.
-        mac.verify_slice(&signature).map_err(|_| FrameError::WrongSignature)
+        mac.verify_slice(&signature)
+            .map_err(|_| FrameError::WrongSignature)
     }
 
     fn fed(&self, parts: &[Bytes]) -> Option<Hmac<Sha256>> {
@@ -119,7 +131,11 @@ impl Header {
         let raw = json!({
             "msg_id": msg_id, "msg_type": msg_type, "session": session, "username": "threadbook", "date": iso_8601(sent), "version": PROTOCOL_VERSION,
         });
-        Header { msg_id, msg_type: msg_type.to_owned(), raw: raw.to_string().into() }
+        Header {
+            msg_id,
+            msg_type: msg_type.to_owned(),
+            raw: raw.to_string().into(),
+        }
     }
 
     fn parse(raw: Bytes, part: &'static str) -> Result<Header, FrameError> {
@@ -128,7 +144,11 @@ impl Header {
             Some(Value::String(text)) => Ok(text.clone()),
             _ => Err(FrameError::HeaderField { field }),
         };
-        Ok(Header { msg_id: text("msg_id")?, msg_type: text("msg_type")?, raw })
+        Ok(Header {
+            msg_id: text("msg_id")?,
+            msg_type: text("msg_type")?,
+            raw,
+        })
     }
 }
 
@@ -153,7 +173,10 @@ impl Message {
     /// Reads a message from the parts that a socket received.
     pub fn decode(mut parts: Vec<Bytes>, signer: &Signer) -> Result<Message, FrameError> {
         let total = parts.len();
-        let at = parts.iter().position(|part| &part[..] == DELIMITER).ok_or(FrameError::NoDelimiter { parts: total })?;
+        let at = parts
+            .iter()
+            .position(|part| &part[..] == DELIMITER)
+            .ok_or(FrameError::NoDelimiter { parts: total })?;
         let mut rest = parts.split_off(at + 1);
         parts.truncate(at);
         if rest.is_empty() {
@@ -182,8 +205,15 @@ impl Message {
 
     /// Writes the message as the parts that a socket sends.
     pub fn encode(self, signer: &Signer) -> Vec<Bytes> {
-        let parent = self.parent.map_or_else(|| Bytes::from_static(b"{}"), |parent| parent.raw);
-        let signed = [self.header.raw, parent, Value::Object(self.metadata).to_string().into(), Value::Object(self.content).to_string().into()];
+        let parent = self
+            .parent
+            .map_or_else(|| Bytes::from_static(b"{}"), |parent| parent.raw);
+        let signed = [
+            self.header.raw,
+            parent,
+            Value::Object(self.metadata).to_string().into(),
+            Value::Object(self.content).to_string().into(),
+        ];
         let mut parts = self.identities;
         parts.push(Bytes::from_static(DELIMITER));
         parts.push(signer.sign(&signed).into());
@@ -199,19 +229,31 @@ fn object(part: &[u8], name: &'static str) -> Result<Map<String, Value>, FrameEr
 
 /// Writes a time as `2026-03-01T12:30:05.123456Z`.
 fn iso_8601(time: SystemTime) -> String {
-    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since_1970 = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     let (days, seconds) = (since_1970.as_secs() / 86_400, since_1970.as_secs() % 86_400);
     // Howard Hinnant's `civil_from_days`, <https://howardhinnant.github.io/date_algorithms.html>, for days after 1970 only: years that begin in March,
     // so that a leap day is the last of its year, in eras of 400 years.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second, micros) = (seconds / 3_600, seconds / 60 % 60, seconds % 60, since_1970.subsec_micros());
+    let (hour, minute, second, micros) = (
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60,
+        since_1970.subsec_micros(),
+    );
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
@@ -219,10 +261,14 @@ fn iso_8601(time: SystemTime) -> String {
 mod tests {
     use super::*;
 
-    const HEADER: &str = r#"{"msg_id":"1","msg_type":"kernel_info_request","version":"6.1","subshell_id":null}"#;
+    const HEADER: &str =
+        r#"{"msg_id":"1","msg_type":"kernel_info_request","version":"6.1","subshell_id":null}"#;
 
     fn parts(texts: &[&str]) -> Vec<Bytes> {
-        texts.iter().map(|text| Bytes::from(text.to_string())).collect()
+        texts
+            .iter()
+            .map(|text| Bytes::from(text.to_string()))
+            .collect()
     }
 
     /// A well-signed message of four given parts.
@@ -249,9 +295,14 @@ mod tests {
     fn the_parent_header_goes_back_byte_for_byte() {
         let signer = Signer::new("secret");
         let strange = r#"{ "msg_id":"1" , "msg_type":"x","unheard_of":[1,{"z":1,"a":2}] }"#;
-        let request = Message::decode(signed(&signer, [strange, "{}", "{}", "{}"]), &signer).unwrap();
+        let request =
+            Message::decode(signed(&signer, [strange, "{}", "{}", "{}"]), &signer).unwrap();
         let header = Header::new("status", "session", SystemTime::UNIX_EPOCH);
-        let reply = Message { parent: Some(request.header.clone()), header, ..request };
+        let reply = Message {
+            parent: Some(request.header.clone()),
+            header,
+            ..request
+        };
         assert_eq!(reply.encode(&signer)[4], strange);
     }
 
@@ -263,23 +314,86 @@ mod tests {
         changed[6] = Bytes::from_static(b"{ }");
         let cases = [
             ("empty", parts(&[]), "no <IDS|MSG> delimiter (0 parts)"),
-            ("identities only", parts(&["a", "b"]), "no <IDS|MSG> delimiter (2 parts)"),
+            (
+                "identities only",
+                parts(&["a", "b"]),
+                "no <IDS|MSG> delimiter (2 parts)",
+            ),
             ("delimiter only", parts(&["<IDS|MSG>"]), "no signature"),
-            ("signature only", parts(&["<IDS|MSG>", "00"]), "4 JSON parts, got 0"),
-            ("three parts", parts(&["<IDS|MSG>", "00", "{}", "{}", "{}"]), "4 JSON parts, got 3"),
-            ("no hex", parts(&["<IDS|MSG>", "zz", "{}", "{}", "{}", "{}"]), "not hexadecimal (2 bytes)"),
-            ("odd hex", parts(&["<IDS|MSG>", "abc", "{}", "{}", "{}", "{}"]), "not hexadecimal (3 bytes)"),
-            ("unsigned", parts(&["<IDS|MSG>", "", HEADER, "{}", "{}", "{}"]), "does not match"),
-            ("cut signature", parts(&["<IDS|MSG>", "00ff", HEADER, "{}", "{}", "{}"]), "does not match"),
-            ("another key", signed(&other, [HEADER, "{}", "{}", "{}"]), "does not match"),
+            (
+                "signature only",
+                parts(&["<IDS|MSG>", "00"]),
+                "4 JSON parts, got 0",
+            ),
+            (
+                "three parts",
+                parts(&["<IDS|MSG>", "00", "{}", "{}", "{}"]),
+                "4 JSON parts, got 3",
+            ),
+            (
+                "no hex",
+                parts(&["<IDS|MSG>", "zz", "{}", "{}", "{}", "{}"]),
+                "not hexadecimal (2 bytes)",
+            ),
+            (
+                "odd hex",
+                parts(&["<IDS|MSG>", "abc", "{}", "{}", "{}", "{}"]),
+                "not hexadecimal (3 bytes)",
+            ),
+            (
+                "unsigned",
+                parts(&["<IDS|MSG>", "", HEADER, "{}", "{}", "{}"]),
+                "does not match",
+            ),
+            (
+                "cut signature",
+                parts(&["<IDS|MSG>", "00ff", HEADER, "{}", "{}", "{}"]),
+                "does not match",
+            ),
+            (
+                "another key",
+                signed(&other, [HEADER, "{}", "{}", "{}"]),
+                "does not match",
+            ),
             ("changed", changed, "does not match"),
-            ("header no JSON", signed(&signer, ["x", "{}", "{}", "{}"]), "header is not a JSON object"),
-            ("header an array", signed(&signer, ["[]", "{}", "{}", "{}"]), "header is not a JSON object"),
-            ("header empty", signed(&signer, ["{}", "{}", "{}", "{}"]), "header has no text field `msg_id`"),
-            ("type a number", signed(&signer, [r#"{"msg_id":"1","msg_type":2}"#, "{}", "{}", "{}"]), "no text field `msg_type`"),
-            ("parent no JSON", signed(&signer, [HEADER, "", "{}", "{}"]), "parent header is not a JSON object"),
-            ("metadata null", signed(&signer, [HEADER, "{}", "null", "{}"]), "metadata is not a JSON object"),
-            ("content a string", signed(&signer, [HEADER, "{}", "{}", "\"x\""]), "content is not a JSON object"),
+            (
+                "header no JSON",
+                signed(&signer, ["x", "{}", "{}", "{}"]),
+                "header is not a JSON object",
+            ),
+            (
+                "header an array",
+                signed(&signer, ["[]", "{}", "{}", "{}"]),
+                "header is not a JSON object",
+            ),
+            (
+                "header empty",
+                signed(&signer, ["{}", "{}", "{}", "{}"]),
+                "header has no text field `msg_id`",
+            ),
+            (
+                "type a number",
+                signed(
+                    &signer,
+                    [r#"{"msg_id":"1","msg_type":2}"#, "{}", "{}", "{}"],
+                ),
+                "no text field `msg_type`",
+            ),
+            (
+                "parent no JSON",
+                signed(&signer, [HEADER, "", "{}", "{}"]),
+                "parent header is not a JSON object",
+            ),
+            (
+                "metadata null",
+                signed(&signer, [HEADER, "{}", "null", "{}"]),
+                "metadata is not a JSON object",
+            ),
+            (
+                "content a string",
+                signed(&signer, [HEADER, "{}", "{}", "\"x\""]),
+                "content is not a JSON object",
+            ),
         ];
         for (name, frame, want) in cases {
             let error = Message::decode(frame, &signer).expect_err(name).to_string();
@@ -292,10 +406,24 @@ mod tests {
         // A seed that never changes, so that a failure is found again: 200,000 frames made of whole, cut and spoiled parts.
         let mut state = 0x5eed_u64;
         let mut random = move |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
-        let vocabulary = ["<IDS|MSG>", "", "{}", "[]", "null", HEADER, "{\"msg_id\":", "00ff", "peer", "\"\u{e9}\"", "[[[[[[[["];
+        let vocabulary = [
+            "<IDS|MSG>",
+            "",
+            "{}",
+            "[]",
+            "null",
+            HEADER,
+            "{\"msg_id\":",
+            "00ff",
+            "peer",
+            "\"\u{e9}\"",
+            "[[[[[[[[",
+        ];
         let (signer, unsigned) = (Signer::new("secret"), Signer::new(""));
         let mut decoded = 0;
         for _ in 0..200_000 {
@@ -310,10 +438,16 @@ mod tests {
                     part.into()
                 })
                 .collect();
-            assert!(Message::decode(frame.clone(), &signer).is_err(), "nobody guesses a signature: {frame:?}");
+            assert!(
+                Message::decode(frame.clone(), &signer).is_err(),
+                "nobody guesses a signature: {frame:?}"
+            );
             decoded += usize::from(Message::decode(frame, &unsigned).is_ok());
         }
-        assert!(decoded > 0, "some frames must get past the checks, or the test tries too little");
+        assert!(
+            decoded > 0,
+            "some frames must get past the checks, or the test tries too little"
+        );
     }
 
     #[test]
@@ -325,7 +459,10 @@ mod tests {
             (4_107_542_399, "2100-02-28T23:59:59.250000Z"),
             (4_107_542_400, "2100-03-01T00:00:00.250000Z"),
         ] {
-            assert_eq!(iso_8601(SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 250)), want);
+            assert_eq!(
+                iso_8601(SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 250)),
+                want
+            );
         }
     }
 }

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
 use tokio::sync::mpsc;
 use zeromq::{
-    DealerSocket, Listener, PubSocket, RepSocket, RouterSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqError, ZmqMessage,
+    DealerSocket, Listener, PubSocket, RepSocket, RouterSocket, Socket, SocketRecv, SocketSend,
+    SubSocket, ZmqError, ZmqMessage,
 };
 
 use super::Channel;
@@ -79,11 +80,19 @@ impl Outbox {
             Channel::Stdin => &self.stdin,
             Channel::Iopub => match &self.iopub {
                 Some(queue) => queue,
-                None => return tracing::error!("{}: nobody can send on iopub but the kernel", message.header.msg_type),
+                None => {
+                    return tracing::error!(
+                        "{}: nobody can send on iopub but the kernel",
+                        message.header.msg_type
+                    );
+                }
             },
         };
         if let Err(refused) = queue.send(message) {
-            tracing::error!("{channel}: {} was not sent, since the socket's task has ended", refused.0.header.msg_type);
+            tracing::error!(
+                "{channel}: {} was not sent, since the socket's task has ended",
+                refused.0.header.msg_type
+            );
         }
     }
 }
@@ -105,33 +114,76 @@ pub async fn listen(info: &ConnectionInfo) -> Result<(Outbox, Inbox), SocketErro
     let signer = Signer::new(&info.key);
     let (incoming, inbox) = mpsc::channel(INBOX);
     let outbox = Outbox {
-        shell: own_both(shell.adopt::<RouterSocket>("shell").await?, Channel::Shell, &signer, &incoming),
-        control: own_both(control.adopt::<RouterSocket>("control").await?, Channel::Control, &signer, &incoming),
-        stdin: own_both(stdin.adopt::<RouterSocket>("stdin").await?, Channel::Stdin, &signer, &incoming),
-        iopub: Some(own_publisher(iopub.adopt::<PubSocket>("iopub").await?, signer)),
+        shell: own_both(
+            shell.adopt::<RouterSocket>("shell").await?,
+            Channel::Shell,
+            &signer,
+            &incoming,
+        ),
+        control: own_both(
+            control.adopt::<RouterSocket>("control").await?,
+            Channel::Control,
+            &signer,
+            &incoming,
+        ),
+        stdin: own_both(
+            stdin.adopt::<RouterSocket>("stdin").await?,
+            Channel::Stdin,
+            &signer,
+            &incoming,
+        ),
+        iopub: Some(own_publisher(
+            iopub.adopt::<PubSocket>("iopub").await?,
+            signer,
+        )),
     };
     Ok((outbox, inbox))
 }
 
 /// Connects to a kernel as its client, and hears everything that it publishes. Waits until the kernel listens, at most `patience`.
-pub async fn connect(info: &ConnectionInfo, patience: Duration) -> Result<(Outbox, Inbox), SocketError> {
+pub async fn connect(
+    info: &ConnectionInfo,
+    patience: Duration,
+) -> Result<(Outbox, Inbox), SocketError> {
     let signer = Signer::new(&info.key);
     let (incoming, inbox) = mpsc::channel(INBOX);
     // Iopub first: what the kernel says while the others connect is heard.
     let mut subscriber: SubSocket = connected(info, info.iopub_port, patience).await?;
     let address = address(info, info.iopub_port);
-    subscriber.subscribe("").await.map_err(|source| SocketError::Connect { address, source })?;
+    subscriber
+        .subscribe("")
+        .await
+        .map_err(|source| SocketError::Connect { address, source })?;
     own_subscriber(subscriber, signer.clone(), incoming.clone());
     let outbox = Outbox {
-        shell: own_both(connected::<DealerSocket>(info, info.shell_port, patience).await?, Channel::Shell, &signer, &incoming),
-        control: own_both(connected::<DealerSocket>(info, info.control_port, patience).await?, Channel::Control, &signer, &incoming),
-        stdin: own_both(connected::<DealerSocket>(info, info.stdin_port, patience).await?, Channel::Stdin, &signer, &incoming),
+        shell: own_both(
+            connected::<DealerSocket>(info, info.shell_port, patience).await?,
+            Channel::Shell,
+            &signer,
+            &incoming,
+        ),
+        control: own_both(
+            connected::<DealerSocket>(info, info.control_port, patience).await?,
+            Channel::Control,
+            &signer,
+            &incoming,
+        ),
+        stdin: own_both(
+            connected::<DealerSocket>(info, info.stdin_port, patience).await?,
+            Channel::Stdin,
+            &signer,
+            &incoming,
+        ),
         iopub: None,
     };
     Ok((outbox, inbox))
 }
 
-async fn connected<S: Socket>(info: &ConnectionInfo, port: u16, patience: Duration) -> Result<S, SocketError> {
+async fn connected<S: Socket>(
+    info: &ConnectionInfo,
+    port: u16,
+    patience: Duration,
+) -> Result<S, SocketError> {
     let address = address(info, port);
     let mut options = zeromq::SocketOptions::default();
     options.connect_timeout(patience);
@@ -165,7 +217,11 @@ impl Bound {
             }
             Transport::IPC => bind_path(&format!("{}-{port}", info.ip)).map(Bound::Ipc),
         };
-        bound.map_err(|source| SocketError::Bind { address: address(info, port), field, source })
+        bound.map_err(|source| SocketError::Bind {
+            address: address(info, port),
+            field,
+            source,
+        })
     }
 
     async fn adopt<S: Socket>(self, channel: &'static str) -> Result<S, SocketError> {
@@ -196,7 +252,12 @@ fn bind_path(path: &str) -> io::Result<UnixListener> {
 }
 
 /// Starts the task that owns a socket of both directions; gives the queue of what it is to send.
-fn own_both<S>(mut socket: S, channel: Channel, signer: &Signer, incoming: &mpsc::Sender<(Channel, Message)>) -> mpsc::UnboundedSender<Message>
+fn own_both<S>(
+    mut socket: S,
+    channel: Channel,
+    signer: &Signer,
+    incoming: &mpsc::Sender<(Channel, Message)>,
+) -> mpsc::UnboundedSender<Message>
 where
     S: SocketRecv + SocketSend + Send + 'static,
 {
@@ -242,7 +303,11 @@ fn own_publisher(mut socket: PubSocket, signer: Signer) -> mpsc::UnboundedSender
 }
 
 /// Starts the task that owns the client's end of iopub.
-fn own_subscriber(mut socket: SubSocket, signer: Signer, incoming: mpsc::Sender<(Channel, Message)>) {
+fn own_subscriber(
+    mut socket: SubSocket,
+    signer: Signer,
+    incoming: mpsc::Sender<(Channel, Message)>,
+) {
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -256,7 +321,11 @@ fn own_subscriber(mut socket: SubSocket, signer: Signer, incoming: mpsc::Sender<
     });
 }
 
-fn read(channel: Channel, received: Result<ZmqMessage, ZmqError>, signer: &Signer) -> Option<Message> {
+fn read(
+    channel: Channel,
+    received: Result<ZmqMessage, ZmqError>,
+    signer: &Signer,
+) -> Option<Message> {
     let parts = match received {
         Ok(parts) => parts.into_vec(),
         Err(error) => {
@@ -268,7 +337,10 @@ fn read(channel: Channel, received: Result<ZmqMessage, ZmqError>, signer: &Signe
     match Message::decode(parts, signer) {
         Ok(message) => Some(message),
         Err(error) => {
-            tracing::warn!("{channel}: dropped a message from peer {}: {error}", peer.unwrap_or_default());
+            tracing::warn!(
+                "{channel}: dropped a message from peer {}: {error}",
+                peer.unwrap_or_default()
+            );
             None
         }
     }
@@ -277,7 +349,8 @@ fn read(channel: Channel, received: Result<ZmqMessage, ZmqError>, signer: &Signe
 async fn write<S: SocketSend>(socket: &mut S, channel: Channel, message: Message, signer: &Signer) {
     let msg_type = message.header.msg_type.clone();
     let peer = message.identities.first().map(name_of).unwrap_or_default();
-    let parts = ZmqMessage::try_from(message.encode(signer)).expect("a message has at least the delimiter");
+    let parts =
+        ZmqMessage::try_from(message.encode(signer)).expect("a message has at least the delimiter");
     if let Err(error) = socket.send(parts).await {
         tracing::warn!("{channel}: {msg_type} did not reach peer {peer}: {error}");
     }
@@ -285,12 +358,17 @@ async fn write<S: SocketSend>(socket: &mut S, channel: Channel, message: Message
 
 /// The first bytes of an identity, which may be any bytes at all, in a form fit for a log.
 fn name_of(identity: &Bytes) -> String {
-    identity[..identity.len().min(16)].escape_ascii().to_string()
+    identity[..identity.len().min(16)]
+        .escape_ascii()
+        .to_string()
 }
 
 /// Sends back whatever comes, for as long as the process lives.
 fn beat(bound: Bound) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!("no heartbeat: its runtime did not start: {error}"),
     };

@@ -18,7 +18,10 @@ pub(crate) struct Ended(Option<Arc<Vec<u64>>>);
 
 impl Ended {
     fn contains(&self, lane: usize) -> bool {
-        self.0.as_ref().and_then(|words| words.get(lane / 64)).is_some_and(|word| word >> (lane % 64) & 1 == 1)
+        self.0
+            .as_ref()
+            .and_then(|words| words.get(lane / 64))
+            .is_some_and(|word| word >> (lane % 64) & 1 == 1)
     }
 
     pub(crate) fn with(&self, lane: usize) -> Ended {
@@ -37,7 +40,10 @@ impl Ended {
             self.0 = Some(theirs.clone());
             return;
         };
-        let news = theirs.iter().enumerate().any(|(at, word)| word & !ours.get(at).copied().unwrap_or(0) != 0);
+        let news = theirs
+            .iter()
+            .enumerate()
+            .any(|(at, word)| word & !ours.get(at).copied().unwrap_or(0) != 0);
         if news && !Arc::ptr_eq(ours, theirs) {
             let ours = Arc::make_mut(ours);
             ours.resize(ours.len().max(theirs.len()), 0);
@@ -53,7 +59,9 @@ impl Ended {
             return self.clone();
         }
         let lanes = order.iter().enumerate().take(MOST_LANES);
-        lanes.filter(|(_, old)| self.contains(**old)).fold(Ended::default(), |set, (new, _)| set.with(new))
+        lanes
+            .filter(|(_, old)| self.contains(**old))
+            .fold(Ended::default(), |set, (new, _)| set.with(new))
     }
 }
 
@@ -78,11 +86,19 @@ impl Timeline {
     /// Tells whether there is something to see: more than `main`, or `main` waited for something. A cell that only prints gets no picture.
     pub fn worth_drawing(&self) -> bool {
         let on_an_object = |state: State| matches!(state, State::Blocked { reason, object } if object != 0 && reason != Reason::Sleep);
-        self.lanes.len() > 1 || self.lanes.iter().flat_map(|lane| &lane.spans).any(|span| on_an_object(span.state))
+        self.lanes.len() > 1
+            || self
+                .lanes
+                .iter()
+                .flat_map(|lane| &lane.spans)
+                .any(|span| on_an_object(span.state))
     }
 
     fn place(&self, task: u32) -> Option<usize> {
-        self.lanes.iter().take(MOST_LANES).position(|lane| lane.task == task)
+        self.lanes
+            .iter()
+            .take(MOST_LANES)
+            .position(|lane| lane.task == task)
     }
 }
 
@@ -95,21 +111,68 @@ mod tests {
     #[test]
     fn order_comes_from_what_happened_before_what() {
         for (name, script, want) in [
-            ("two threads", "main spawn a; main spawn b; a exit; b exit", None),
-            ("joined before", "main spawn a; a exit; main joined a; main spawn b; b exit", Some(Ordering::Less)),
-            ("over by chance", "main spawn a; a exit; main spawn b; b exit", None),
-            ("one after the other by a lock", "main spawn a; a take m; a release m; a exit; main take m; main release m; main spawn b; b exit", None),
-            ("its last act was a message", "main spawn a; a send c; a exit; main got c; main spawn b; b exit", Some(Ordering::Less)),
-            ("it went on after its message", "main spawn a; a send c; a mark more; a exit; main got c; main spawn b; b exit", None),
-            ("wait group", "main spawn a; main add w; main wait w; a done w; a exit; main on; main spawn b; b exit", Some(Ordering::Less)),
-            ("by way of another", "main spawn a; main spawn x; a exit; x joined a; x send c; main got c; main spawn b; b exit", Some(Ordering::Less)),
-            ("not over", "main spawn a; a start; main spawn b; b exit", None),
+            (
+                "two threads",
+                "main spawn a; main spawn b; a exit; b exit",
+                None,
+            ),
+            (
+                "joined before",
+                "main spawn a; a exit; main joined a; main spawn b; b exit",
+                Some(Ordering::Less),
+            ),
+            (
+                "over by chance",
+                "main spawn a; a exit; main spawn b; b exit",
+                None,
+            ),
+            (
+                "one after the other by a lock",
+                "main spawn a; a take m; a release m; a exit; main take m; main release m; main spawn b; b exit",
+                None,
+            ),
+            (
+                "its last act was a message",
+                "main spawn a; a send c; a exit; main got c; main spawn b; b exit",
+                Some(Ordering::Less),
+            ),
+            (
+                "it went on after its message",
+                "main spawn a; a send c; a mark more; a exit; main got c; main spawn b; b exit",
+                None,
+            ),
+            (
+                "wait group",
+                "main spawn a; main add w; main wait w; a done w; a exit; main on; main spawn b; b exit",
+                Some(Ordering::Less),
+            ),
+            (
+                "by way of another",
+                "main spawn a; main spawn x; a exit; x joined a; x send c; main got c; main spawn b; b exit",
+                Some(Ordering::Less),
+            ),
+            (
+                "not over",
+                "main spawn a; a start; main spawn b; b exit",
+                None,
+            ),
         ] {
             let timeline = fold(&trace(script));
-            let task = |name: &str| timeline.lanes.iter().find(|lane| lane.name == name).expect("has a lane").task;
+            let task = |name: &str| {
+                timeline
+                    .lanes
+                    .iter()
+                    .find(|lane| lane.name == name)
+                    .expect("has a lane")
+                    .task
+            };
             let (a, b) = (task("a"), task("b"));
             assert_eq!(timeline.order(a, b), want, "{name}");
-            assert_eq!(timeline.order(b, a), want.map(Ordering::reverse), "{name}, the other way");
+            assert_eq!(
+                timeline.order(b, a),
+                want.map(Ordering::reverse),
+                "{name}, the other way"
+            );
             assert_eq!(timeline.concurrent(a, b), want.is_none(), "{name}");
             assert!(!timeline.concurrent(a, a), "{name}");
         }

@@ -213,7 +213,10 @@ impl Known {
             self.tasks.insert(lane.task, lane.name.clone());
         }
         for object in &timeline.objects {
-            self.objects.insert(object.id, (object.kind, object.named.then(|| object.name.clone())));
+            self.objects.insert(
+                object.id,
+                (object.kind, object.named.then(|| object.name.clone())),
+            );
         }
     }
 }
@@ -318,9 +321,14 @@ impl<'a> Fold<'a> {
     }
 
     fn event(&mut self, index: usize, event: &Event) {
-        let Some(kind) = Kind::from_number(event.kind.into()) else { return };
+        let Some(kind) = Kind::from_number(event.kind.into()) else {
+            return;
+        };
         // Ticks do not go back in a merged trace; one made by hand gets the same treatment.
-        self.now = self.now.max(nanos(event.ticks.saturating_sub(self.origin), self.trace.ticks_per_second));
+        self.now = self.now.max(nanos(
+            event.ticks.saturating_sub(self.origin),
+            self.trace.ticks_per_second,
+        ));
         let (now, site) = (self.now, (event.site > 0).then_some(event.site));
         let cpu = (event.cpu != u16::MAX).then_some(event.cpu);
         if event.task == 0 {
@@ -350,7 +358,9 @@ impl<'a> Fold<'a> {
                 self.given_names.insert(event.obj, name);
             }
             Kind::NewObject => {
-                let Some(kind) = ObjectKind::from_number(event.aux) else { return };
+                let Some(kind) = ObjectKind::from_number(event.aux) else {
+                    return;
+                };
                 if kind == ObjectKind::Scope {
                     self.scopes.insert(event.obj, self.tasks.len());
                 }
@@ -366,7 +376,9 @@ impl<'a> Fold<'a> {
                 }
             }
             Kind::BlockBegin => {
-                let Some(reason) = Reason::from_number(event.aux) else { return };
+                let Some(reason) = Reason::from_number(event.aux) else {
+                    return;
+                };
                 if let Some(kind) = object_of(reason) {
                     self.object(event.obj, kind);
                 }
@@ -383,11 +395,16 @@ impl<'a> Fold<'a> {
             }
             Kind::Sent => {
                 let known = self.published(at, index);
-                self.sent.insert((event.obj, event.seq), (event.task, now, known));
-                self.object(event.obj, ObjectKind::Channel).counter.push((now, event.aux));
+                self.sent
+                    .insert((event.obj, event.seq), (event.task, now, known));
+                self.object(event.obj, ObjectKind::Channel)
+                    .counter
+                    .push((now, event.aux));
             }
             Kind::Received => {
-                self.object(event.obj, ObjectKind::Channel).counter.push((now, event.aux));
+                self.object(event.obj, ObjectKind::Channel)
+                    .counter
+                    .push((now, event.aux));
                 if let Some((from, left, known)) = self.sent.remove(&(event.obj, event.seq)) {
                     self.tasks[at].ended.join(&known);
                     self.edge(EdgeKind::Message, (from, left), at, event.obj, event.seq);
@@ -395,25 +412,46 @@ impl<'a> Fold<'a> {
             }
             Kind::Closed => _ = self.object(event.obj, ObjectKind::Channel),
             Kind::Acquired => {
-                self.object(event.obj, ObjectKind::Mutex).counter.push((now, event.task));
-                self.tasks[at].lane.holds.push(Hold { object: event.obj, from: now, until: None, site });
-                if let Some((from, left)) = self.released.remove(&(event.obj, event.seq.wrapping_sub(1)))
+                self.object(event.obj, ObjectKind::Mutex)
+                    .counter
+                    .push((now, event.task));
+                self.tasks[at].lane.holds.push(Hold {
+                    object: event.obj,
+                    from: now,
+                    until: None,
+                    site,
+                });
+                if let Some((from, left)) = self
+                    .released
+                    .remove(&(event.obj, event.seq.wrapping_sub(1)))
                     && from != event.task
                 {
                     self.edge(EdgeKind::Lock, (from, left), at, event.obj, event.seq);
                 }
             }
             Kind::Released => {
-                self.object(event.obj, ObjectKind::Mutex).counter.push((now, 0));
-                self.released.insert((event.obj, event.seq), (event.task, now));
+                self.object(event.obj, ObjectKind::Mutex)
+                    .counter
+                    .push((now, 0));
+                self.released
+                    .insert((event.obj, event.seq), (event.task, now));
                 // From the back: a lock is mostly given back by who took it last.
                 let held = |hold: &&mut Hold| hold.object == event.obj && hold.until.is_none();
-                if let Some(hold) = self.tasks[at].lane.holds.iter_mut().rev().take(64).find(held) {
+                if let Some(hold) = self.tasks[at]
+                    .lane
+                    .holds
+                    .iter_mut()
+                    .rev()
+                    .take(64)
+                    .find(held)
+                {
                     hold.until = Some(now);
                 }
             }
             Kind::WgAdd | Kind::WgDone => {
-                self.object(event.obj, ObjectKind::WaitGroup).counter.push((now, event.aux));
+                self.object(event.obj, ObjectKind::WaitGroup)
+                    .counter
+                    .push((now, event.aux));
                 if kind == Kind::WgDone {
                     let known = self.published(at, index);
                     self.groups.entry(event.obj).or_default().join(&known);
@@ -431,7 +469,11 @@ impl<'a> Fold<'a> {
                 let text = self.text(event.aux);
                 let task = &mut self.tasks[at];
                 task.regions.push(task.lane.regions.len());
-                task.lane.regions.push(Region { from: now, until: None, text });
+                task.lane.regions.push(Region {
+                    from: now,
+                    until: None,
+                    text,
+                });
             }
             Kind::RegionEnd => {
                 let task = &mut self.tasks[at];
@@ -452,8 +494,12 @@ impl<'a> Fold<'a> {
         match kind {
             // It waits since an earlier recording, and goes on in this one.
             Kind::BlockEnd => {
-                let state = Reason::from_number(event.aux).map_or(State::Ready, |reason| waiting(reason, event.obj));
-                self.tasks[at].open = Some(Span { from: Nanos(0), ..span(state, self.now, None, None) });
+                let state = Reason::from_number(event.aux)
+                    .map_or(State::Ready, |reason| waiting(reason, event.obj));
+                self.tasks[at].open = Some(Span {
+                    from: Nanos(0),
+                    ..span(state, self.now, None, None)
+                });
                 if let Some((by, when)) = self.early_wakes.remove(&task) {
                     let now = std::mem::replace(&mut self.now, when);
                     self.wake(at, by);
@@ -466,8 +512,19 @@ impl<'a> Fold<'a> {
         at
     }
 
-    fn new_task(&mut self, task: u32, parent: Option<u32>, spawned: Nanos, engine: Engine, ended: Ended) -> usize {
-        let name = match self.given_names.get(&task).or_else(|| self.known.tasks.get(&task)) {
+    fn new_task(
+        &mut self,
+        task: u32,
+        parent: Option<u32>,
+        spawned: Nanos,
+        engine: Engine,
+        ended: Ended,
+    ) -> usize {
+        let name = match self
+            .given_names
+            .get(&task)
+            .or_else(|| self.known.tasks.get(&task))
+        {
             _ if task == MAIN_TASK => "main".into(),
             Some(name) => name.clone(),
             None => String::new(),
@@ -517,7 +574,10 @@ impl<'a> Fold<'a> {
         let (now, task) = (self.now, &mut self.tasks[at]);
         task.gone = true;
         task.lane.ended = Some(now);
-        task.lane.end = task.panicked.take().map_or(LaneEnd::Done, LaneEnd::Panicked);
+        task.lane.end = task
+            .panicked
+            .take()
+            .map_or(LaneEnd::Done, LaneEnd::Panicked);
         for region in task.regions.drain(..) {
             task.lane.regions[region].until = Some(now);
         }
@@ -528,7 +588,11 @@ impl<'a> Fold<'a> {
     /// What others may learn from what a task does by event `index`: also that it is over, when it did nothing more that counts.
     fn published(&self, at: usize, index: usize) -> Ended {
         let task = &self.tasks[at];
-        if self.last_acts.get(&task.lane.task) == Some(&index) { task.ended.with(at) } else { task.ended.clone() }
+        if self.last_acts.get(&task.lane.task) == Some(&index) {
+            task.ended.with(at)
+        } else {
+            task.ended.clone()
+        }
     }
 
     fn wake(&mut self, woken: usize, by: u32) {
@@ -548,7 +612,9 @@ impl<'a> Fold<'a> {
 
     fn go_on(&mut self, at: usize, event: &Event, site: Option<u16>, cpu: Option<u16>) {
         self.change(at, State::Running, site, cpu);
-        let Some(reason) = Reason::from_number(event.aux) else { return };
+        let Some(reason) = Reason::from_number(event.aux) else {
+            return;
+        };
         let by = self.tasks[at].just_woken_by;
         match reason {
             Reason::Wait => {
@@ -557,17 +623,29 @@ impl<'a> Fold<'a> {
                 }
                 // Looked for only when there was a wake, which is then near the end.
                 if let Some(by) = by
-                    && let Some(left) = self.tasks[at].lane.spans.iter().rev().find_map(|span| span.woken_at)
+                    && let Some(left) = self.tasks[at]
+                        .lane
+                        .spans
+                        .iter()
+                        .rev()
+                        .find_map(|span| span.woken_at)
                 {
                     self.edge(EdgeKind::Wait, (by, left), at, event.obj, 0);
                 }
             }
             Reason::Scope => {
                 // Whoever this task made since the scope was opened, and who is over, is over for it.
-                let first = self.scopes.get(&event.obj).copied().unwrap_or(self.tasks.len());
+                let first = self
+                    .scopes
+                    .get(&event.obj)
+                    .copied()
+                    .unwrap_or(self.tasks.len());
                 let parent = Some(self.tasks[at].lane.task);
                 // As many as a scope may reasonably have: a trace that was scribbled on could ask for all tasks again and again.
-                let children = self.tasks[first..].iter().take(4096).filter(|child| child.lane.parent == parent && child.gone);
+                let children = self.tasks[first..]
+                    .iter()
+                    .take(4096)
+                    .filter(|child| child.lane.parent == parent && child.gone);
                 for child in children.map(|child| child.lane.task).collect::<Vec<_>>() {
                     self.join(at, child);
                 }
@@ -580,7 +658,9 @@ impl<'a> Fold<'a> {
     }
 
     fn join(&mut self, at: usize, child: u32) {
-        let Some((left, known)) = self.exits.get(&child).cloned() else { return };
+        let Some((left, known)) = self.exits.get(&child).cloned() else {
+            return;
+        };
         self.tasks[at].ended.join(&known);
         if self.joined.insert((child, self.tasks[at].lane.task)) {
             self.edge(EdgeKind::Join, (child, left), at, child, 0);
@@ -589,14 +669,19 @@ impl<'a> Fold<'a> {
 
     fn off_core(&mut self, at: usize, micros: u32, cpu: Option<u16>) {
         let now = self.now;
-        let Some(open) = self.tasks[at].open.clone() else { return };
+        let Some(open) = self.tasks[at].open.clone() else {
+            return;
+        };
         if matches!(open.state, State::Blocked { .. } | State::Sleeping) {
             return;
         }
         let since = Nanos(now.0.saturating_sub(u64::from(micros) * 1000)).max(open.from);
         // Which core it lost is not known: `cpu` is the one that it came back to.
         self.close(at, since, open.cpu);
-        self.tasks[at].lane.spans.push(Span { until: Some(now), ..span(State::Ready, since, None, None) });
+        self.tasks[at].lane.spans.push(Span {
+            until: Some(now),
+            ..span(State::Ready, since, None, None)
+        });
         self.tasks[at].open = Some(span(open.state, now, open.site, cpu));
     }
 
@@ -612,19 +697,39 @@ impl<'a> Fold<'a> {
             let waits = matches!(span.state, State::Blocked { .. } | State::Sleeping);
             if until > span.from || waits {
                 let cpu = if cpu == span.cpu { cpu } else { None };
-                task.lane.spans.push(Span { until: Some(until), cpu, ..span });
+                task.lane.spans.push(Span {
+                    until: Some(until),
+                    cpu,
+                    ..span
+                });
             }
         }
     }
 
-    fn edge(&mut self, kind: EdgeKind, (from, left): (u32, Nanos), to: usize, object: u32, seq: u32) {
+    fn edge(
+        &mut self,
+        kind: EdgeKind,
+        (from, left): (u32, Nanos),
+        to: usize,
+        object: u32,
+        seq: u32,
+    ) {
         let reached = self.now;
         let task = &mut self.tasks[to];
         let ended_wait = kind != EdgeKind::Spawn && task.just_woken_by == Some(from);
         if ended_wait {
             task.just_woken_by = None;
         }
-        self.edges.push(Edge { kind, from, left, to: task.lane.task, reached, object, seq, ended_wait });
+        self.edges.push(Edge {
+            kind,
+            from,
+            left,
+            to: task.lane.task,
+            reached,
+            object,
+            seq,
+            ended_wait,
+        });
     }
 
     fn object(&mut self, id: u32, kind: ObjectKind) -> &mut Object {
@@ -632,7 +737,14 @@ impl<'a> Fold<'a> {
             let (kind, name) = self.known.objects.get(&id).cloned().unwrap_or((kind, None));
             let named = name.is_some();
             let name = name.unwrap_or_default();
-            self.objects.push(Object { id, kind, name, named, made_at: None, counter: Vec::new() });
+            self.objects.push(Object {
+                id,
+                kind,
+                name,
+                named,
+                made_at: None,
+                counter: Vec::new(),
+            });
             self.objects.len() - 1
         });
         &mut self.objects[position]
@@ -666,8 +778,16 @@ impl<'a> Fold<'a> {
         }
         // `main` on top, also when a thread of an earlier cell did something first.
         self.tasks.sort_by_key(|task| task.lane.task != MAIN_TASK);
-        let order: Vec<usize> = self.tasks.iter().map(|task| self.position[&task.lane.task]).collect();
-        let before = self.tasks.iter().map(|task| task.started_knowing.reordered(&order)).collect();
+        let order: Vec<usize> = self
+            .tasks
+            .iter()
+            .map(|task| self.position[&task.lane.task])
+            .collect();
+        let before = self
+            .tasks
+            .iter()
+            .map(|task| task.started_knowing.reordered(&order))
+            .collect();
         let lanes: Vec<Lane> = self.tasks.into_iter().map(|task| task.lane).collect();
         Timeline {
             max_running: max_running(&lanes, self.now),
@@ -704,15 +824,31 @@ fn object_of(reason: Reason) -> Option<ObjectKind> {
 }
 
 fn waiting(reason: Reason, object: u32) -> State {
-    if reason == Reason::Sleep { State::Sleeping } else { State::Blocked { reason, object } }
+    if reason == Reason::Sleep {
+        State::Sleeping
+    } else {
+        State::Blocked { reason, object }
+    }
 }
 
 fn span(state: State, from: Nanos, site: Option<u16>, cpu: Option<u16>) -> Span {
-    Span { from, until: None, state, site, cpu, woken_by: None, woken_at: None }
+    Span {
+        from,
+        until: None,
+        state,
+        site,
+        cpu,
+        woken_by: None,
+        woken_at: None,
+    }
 }
 
 fn nanos(ticks: u64, ticks_per_second: u64) -> Nanos {
-    let per_second = if ticks_per_second == 0 { 1_000_000_000 } else { ticks_per_second };
+    let per_second = if ticks_per_second == 0 {
+        1_000_000_000
+    } else {
+        ticks_per_second
+    };
     let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(per_second);
     Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
@@ -724,7 +860,15 @@ fn last_acts(events: &[Event]) -> HashMap<u32, usize> {
     for (index, event) in events.iter().enumerate() {
         match Kind::from_number(event.kind.into()) {
             Some(Kind::Exit) => _ = over.insert(event.task),
-            Some(Kind::Wake | Kind::Released | Kind::Closed | Kind::RegionEnd | Kind::BlockEnd | Kind::NameTask) | None => {}
+            Some(
+                Kind::Wake
+                | Kind::Released
+                | Kind::Closed
+                | Kind::RegionEnd
+                | Kind::BlockEnd
+                | Kind::NameTask,
+            )
+            | None => {}
             Some(_) => _ = last.insert(event.task, index),
         }
     }
@@ -736,7 +880,9 @@ fn max_running(lanes: &[Lane], end: Nanos) -> usize {
     let mut changes: Vec<(Nanos, bool, Option<u16>)> = Vec::new();
     for lane in lanes.iter().filter(|lane| lane.task != MAIN_TASK) {
         for span in &lane.spans {
-            if matches!(span.state, State::Running | State::Computing) && span.until(end) > span.from {
+            if matches!(span.state, State::Running | State::Computing)
+                && span.until(end) > span.from
+            {
                 // An open span has one end only: its core may have changed since.
                 let cpu = span.cpu.filter(|_| span.until.is_some());
                 changes.push((span.from, true, cpu));
@@ -773,7 +919,15 @@ mod tests {
     fn edges(script: &str) -> Vec<String> {
         let timeline = fold(&trace(script));
         let name = |task| timeline.lane(task).map_or("?", |lane| lane.name.as_str());
-        let edge = |edge: &Edge| format!("{:?} {} {}{}", edge.kind, name(edge.from), name(edge.to), if edge.ended_wait { " !" } else { "" });
+        let edge = |edge: &Edge| {
+            format!(
+                "{:?} {} {}{}",
+                edge.kind,
+                name(edge.from),
+                name(edge.to),
+                if edge.ended_wait { " !" } else { "" }
+            )
+        };
         timeline.edges.iter().map(edge).collect()
     }
 
@@ -781,13 +935,37 @@ mod tests {
     fn edges_say_who_let_whom_go_on() {
         for (name, script, want) in [
             ("spawn", "main spawn a; a exit", &["Spawn main a"][..]),
-            ("message that is waited for", "main spawn a; main recv c; a send c; main got c", &["Spawn main a", "Message a main !"]),
-            ("message that lay there", "main spawn a; a send c; main got c", &["Spawn main a", "Message a main"]),
-            ("lock", "main spawn a; main take m; a want m; main release m; a take m", &["Spawn main a", "Lock main a !"]),
+            (
+                "message that is waited for",
+                "main spawn a; main recv c; a send c; main got c",
+                &["Spawn main a", "Message a main !"],
+            ),
+            (
+                "message that lay there",
+                "main spawn a; a send c; main got c",
+                &["Spawn main a", "Message a main"],
+            ),
+            (
+                "lock",
+                "main spawn a; main take m; a want m; main release m; a take m",
+                &["Spawn main a", "Lock main a !"],
+            ),
             ("own lock", "main take m; main release m; main take m", &[]),
-            ("wait group", "main spawn a; main add w; main wait w; a done w; main on", &["Spawn main a", "Wait a main !"]),
-            ("join", "main spawn a; main join a; a exit; main joined a", &["Spawn main a", "Join a main !"]),
-            ("join of one that is over", "main spawn a; a exit; main joined a", &["Spawn main a", "Join a main"]),
+            (
+                "wait group",
+                "main spawn a; main add w; main wait w; a done w; main on",
+                &["Spawn main a", "Wait a main !"],
+            ),
+            (
+                "join",
+                "main spawn a; main join a; a exit; main joined a",
+                &["Spawn main a", "Join a main !"],
+            ),
+            (
+                "join of one that is over",
+                "main spawn a; a exit; main joined a",
+                &["Spawn main a", "Join a main"],
+            ),
             ("received from an earlier cell", "main got c", &[]),
         ] {
             assert_eq!(edges(script), want, "{name}");
@@ -797,36 +975,100 @@ mod tests {
     #[test]
     fn spans_follow_the_waits() {
         use State::{Blocked, Computing, Ready, Running, Sleeping};
-        let lock = Blocked { reason: Reason::Lock, object: 2 };
+        let lock = Blocked {
+            reason: Reason::Lock,
+            object: 2,
+        };
         for (name, script, task, want) in [
-            ("ready between wake and going on", "main take m; b want m; main release m; b take m", 2, vec![(20, Some(30), lock), (30, Some(40), Ready), (40, None, Running)]),
-            ("made, started, done", "main spawn a; a start; main yield; a exit", 2, vec![(10, Some(20), Ready), (20, Some(40), Running)]),
-            ("never started", "main spawn a; main end", 2, vec![(10, None, Ready)]),
+            (
+                "ready between wake and going on",
+                "main take m; b want m; main release m; b take m",
+                2,
+                vec![
+                    (20, Some(30), lock),
+                    (30, Some(40), Ready),
+                    (40, None, Running),
+                ],
+            ),
+            (
+                "made, started, done",
+                "main spawn a; a start; main yield; a exit",
+                2,
+                vec![(10, Some(20), Ready), (20, Some(40), Running)],
+            ),
+            (
+                "never started",
+                "main spawn a; main end",
+                2,
+                vec![(10, None, Ready)],
+            ),
             ("deadlock", "a take m; b want m", 3, vec![(20, None, lock)]),
-            ("sleep", "main sleep; main on; main end", 1, vec![(0, Some(10), Running), (10, Some(20), Sleeping), (20, Some(30), Running)]),
+            (
+                "sleep",
+                "main sleep; main on; main end",
+                1,
+                vec![
+                    (0, Some(10), Running),
+                    (10, Some(20), Sleeping),
+                    (20, Some(30), Running),
+                ],
+            ),
             (
                 "off its core",
                 "@0 main work; @100 main offcore =40; @120 main worked; main end",
                 1,
-                vec![(0, Some(60), Computing), (60, Some(100), Ready), (100, Some(120), Computing), (120, Some(130), Running)],
+                vec![
+                    (0, Some(60), Computing),
+                    (60, Some(100), Ready),
+                    (100, Some(120), Computing),
+                    (120, Some(130), Running),
+                ],
             ),
         ] {
             let timeline = fold(&trace(script));
             let lane = timeline.lane(task).expect("has a lane");
-            let spans: Vec<_> = lane.spans.iter().map(|span| (span.from.0 / 1000, span.until.map(|until| until.0 / 1000), span.state)).collect();
+            let spans: Vec<_> = lane
+                .spans
+                .iter()
+                .map(|span| {
+                    (
+                        span.from.0 / 1000,
+                        span.until.map(|until| until.0 / 1000),
+                        span.state,
+                    )
+                })
+                .collect();
             assert_eq!(spans, want, "{name}");
         }
     }
 
     #[test]
     fn lanes_are_named_and_ended() {
-        let timeline = fold(&trace("main spawn ada; main go _x; main spawn _y; main spawn _z; ada panic no flour; ada exit; _y exit; main end"));
-        let lanes: Vec<_> = timeline.lanes.iter().map(|lane| (lane.name.as_str(), lane.engine, lane.parent, lane.end.clone())).collect();
+        let timeline = fold(&trace(
+            "main spawn ada; main go _x; main spawn _y; main spawn _z; ada panic no flour; ada exit; _y exit; main end",
+        ));
+        let lanes: Vec<_> = timeline
+            .lanes
+            .iter()
+            .map(|lane| {
+                (
+                    lane.name.as_str(),
+                    lane.engine,
+                    lane.parent,
+                    lane.end.clone(),
+                )
+            })
+            .collect();
         assert_eq!(
             lanes,
             [
                 ("main", Engine::Thread, None, LaneEnd::Done),
-                ("ada", Engine::Thread, Some(1), LaneEnd::Panicked("no flour".into())),
+                (
+                    "ada",
+                    Engine::Thread,
+                    Some(1),
+                    LaneEnd::Panicked("no flour".into())
+                ),
                 ("task 1", Engine::Green, Some(1), LaneEnd::Alive),
                 ("thread 1", Engine::Thread, Some(1), LaneEnd::Done),
                 ("thread 2", Engine::Thread, Some(1), LaneEnd::Alive),
@@ -836,22 +1078,55 @@ mod tests {
 
     #[test]
     fn objects_are_named_and_counted() {
-        let timeline = fold(&trace("main make lock till; main make channel _c; main make channel _d; main send _c; main send _c; main got _c; main take till"));
-        let objects: Vec<_> = timeline.objects.iter().map(|object| (object.name.as_str(), object.named, object.counter.iter().map(|change| change.1).collect::<Vec<_>>())).collect();
-        assert_eq!(objects, [("till", true, vec![1]), ("channel 1", false, vec![1, 2, 1]), ("channel 2", false, vec![])]);
+        let timeline = fold(&trace(
+            "main make lock till; main make channel _c; main make channel _d; main send _c; main send _c; main got _c; main take till",
+        ));
+        let objects: Vec<_> = timeline
+            .objects
+            .iter()
+            .map(|object| {
+                (
+                    object.name.as_str(),
+                    object.named,
+                    object
+                        .counter
+                        .iter()
+                        .map(|change| change.1)
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            objects,
+            [
+                ("till", true, vec![1]),
+                ("channel 1", false, vec![1, 2, 1]),
+                ("channel 2", false, vec![])
+            ]
+        );
     }
 
     #[test]
     fn a_thread_of_an_earlier_cell_gets_a_lane_when_it_goes_on() {
-        let mut earlier = trace("main make channel orders; main spawn ada; ada recv orders; main end");
+        let mut earlier =
+            trace("main make channel orders; main spawn ada; ada recv orders; main end");
         let mut known = Known::default();
         known.learn(&fold(&earlier));
         earlier.events = trace("main make channel orders; main spawn ada; ada recv orders; main end; main send orders; ada got orders").events.split_off(earlier.events.len());
         let timeline = fold_knowing(&earlier, &known);
         let ada = timeline.lane(2).expect("went on here");
         assert_eq!(ada.name, "ada");
-        assert_eq!(ada.spans[0].state, State::Blocked { reason: Reason::Recv, object: 2 });
-        assert_eq!((ada.spans[0].from, ada.spans[0].woken_by), (Nanos(0), Some(MAIN_TASK)));
+        assert_eq!(
+            ada.spans[0].state,
+            State::Blocked {
+                reason: Reason::Recv,
+                object: 2
+            }
+        );
+        assert_eq!(
+            (ada.spans[0].from, ada.spans[0].woken_by),
+            (Nanos(0), Some(MAIN_TASK))
+        );
         assert_eq!(timeline.objects[0].name, "orders");
         assert_eq!(timeline.edges.len(), 1);
     }
@@ -860,10 +1135,30 @@ mod tests {
     fn running_at_once_leaves_main_out_and_counts_a_core_once() {
         for (name, script, cpus, want) in [
             ("main alone", "main work; main worked", [0, 1], 0),
-            ("two, cores unknown", "main spawn a; main spawn b; a work; b work; a exit; b exit", [u16::MAX; 2], 2),
-            ("two on two cores", "main spawn a; main spawn b; a work; b work; a exit; b exit", [0, 1], 2),
-            ("two on one core", "main spawn a; main spawn b; a work; b work; a exit; b exit", [0, 0], 1),
-            ("one after the other", "main spawn a; a work; a exit; main spawn b; b exit", [0, 1], 1),
+            (
+                "two, cores unknown",
+                "main spawn a; main spawn b; a work; b work; a exit; b exit",
+                [u16::MAX; 2],
+                2,
+            ),
+            (
+                "two on two cores",
+                "main spawn a; main spawn b; a work; b work; a exit; b exit",
+                [0, 1],
+                2,
+            ),
+            (
+                "two on one core",
+                "main spawn a; main spawn b; a work; b work; a exit; b exit",
+                [0, 0],
+                1,
+            ),
+            (
+                "one after the other",
+                "main spawn a; a work; a exit; main spawn b; b exit",
+                [0, 1],
+                1,
+            ),
         ] {
             let mut trace = trace(script);
             for event in &mut trace.events {
@@ -884,17 +1179,33 @@ mod tests {
                 let mut small = || random.below(5) as u32;
                 let (task, obj, seq, aux) = (small(), small(), small(), small() * 2);
                 let kind = random.below(30) as u8;
-                trace.events.push(Event { ticks, task, obj, seq, aux, kind, site: 1, cpu: (ticks % 3) as u16, ..Event::default() });
+                trace.events.push(Event {
+                    ticks,
+                    task,
+                    obj,
+                    seq,
+                    aux,
+                    kind,
+                    site: 1,
+                    cpu: (ticks % 3) as u16,
+                    ..Event::default()
+                });
             }
             while trace.events.pop().is_some() {
                 let timeline = fold(&trace);
                 for lane in &timeline.lanes {
                     for pair in lane.spans.windows(2) {
-                        assert!(pair[0].until.is_some_and(|until| until <= pair[1].from), "spans overlap: {pair:?}");
+                        assert!(
+                            pair[0].until.is_some_and(|until| until <= pair[1].from),
+                            "spans overlap: {pair:?}"
+                        );
                     }
                 }
                 for edge in &timeline.edges {
-                    assert!(edge.left <= edge.reached && timeline.lane(edge.to).is_some(), "{edge:?}");
+                    assert!(
+                        edge.left <= edge.reached && timeline.lane(edge.to).is_some(),
+                        "{edge:?}"
+                    );
                 }
             }
         }

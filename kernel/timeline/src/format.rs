@@ -255,12 +255,15 @@ numbered! {
 
 /// Where chunk `number` of half `half` (0 or 1) begins, in bytes, or `None` past the end.
 pub fn chunk_at(half: usize, number: usize) -> Option<usize> {
-    (half < 2 && number < CHUNKS_PER_HALF).then(|| CHUNKS_AT + (half * CHUNKS_PER_HALF + number) * CHUNK_BYTES)
+    (half < 2 && number < CHUNKS_PER_HALF)
+        .then(|| CHUNKS_AT + (half * CHUNKS_PER_HALF + number) * CHUNK_BYTES)
 }
 
 /// Where site `index` (from 1) stands, in bytes, or `None` for 0 and past the end of the table.
 pub fn site_at(index: usize) -> Option<usize> {
-    (1..=MAX_SITES).contains(&index).then(|| SITES_AT + (index - 1) * size_of::<Site>())
+    (1..=MAX_SITES)
+        .contains(&index)
+        .then(|| SITES_AT + (index - 1) * size_of::<Site>())
 }
 
 const _: () = {
@@ -268,6 +271,6 @@ const _: () = {
     assert!(size_of::<ChunkHeader>() == 64);
     assert!(size_of::<Site>() == 32);
     assert!(size_of::<Header>() <= SITES_AT);
-    assert!(CHUNKS_AT % CHUNK_BYTES == 0);
+    assert!(CHUNKS_AT.is_multiple_of(CHUNK_BYTES));
     assert!(MAX_SITES <= u16::MAX as usize);
 };

@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::format::{
-    CHUNK_BYTES, CHUNKS_PER_HALF, ChunkHeader, EVENTS_PER_CHUNK, Event, FIRST_FREE_ID, Header, Kind, MAGIC, MAX_SITES,
-    NAMES_AT, NAMES_BYTES, NameId, Site, TRACE_BYTES, VERSION, chunk_at, site_at,
+    CHUNK_BYTES, CHUNKS_PER_HALF, ChunkHeader, EVENTS_PER_CHUNK, Event, FIRST_FREE_ID, Header,
+    Kind, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId, Site, TRACE_BYTES, VERSION, chunk_at,
+    site_at,
 };
 use crate::trace::{SiteInfo, Trace, merged};
 
@@ -30,7 +31,9 @@ unsafe impl Sync for Memory {}
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("header", self.header()).finish_non_exhaustive()
+        f.debug_struct("Memory")
+            .field("header", self.header())
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +44,8 @@ impl Memory {
     /// `base` must point to `len` bytes that stay mapped, readable and writable for as long as the value and every reference obtained from it live,
     /// and that all threads and processes change only by atomic operations (another process that does not is no undefined behaviour of this one).
     pub unsafe fn new(base: *mut u8, len: usize) -> Option<Memory> {
-        let usable = !base.is_null() && len >= TRACE_BYTES && (base as usize).is_multiple_of(CHUNK_BYTES);
+        let usable =
+            !base.is_null() && len >= TRACE_BYTES && (base as usize).is_multiple_of(CHUNK_BYTES);
         usable.then_some(Memory { base })
     }
 
@@ -75,7 +79,10 @@ impl Memory {
     /// # Panics
     /// When `recording` is 0, which means "off".
     pub fn begin(&self, recording: u32) {
-        assert!(recording > 0, "recording 0 means that recording is off; call stop");
+        assert!(
+            recording > 0,
+            "recording 0 means that recording is off; call stop"
+        );
         let header = self.header();
         let half = half_of(recording);
         header.next_chunk[half].store(0, Relaxed);
@@ -100,19 +107,31 @@ impl Memory {
             .map(|at| self.chunk(at, recording))
             .filter(|events| !events.is_empty())
             .collect();
-        let mut names = Names { memory: self, known: HashMap::new(), left: NAMES_BYTES };
+        let mut names = Names {
+            memory: self,
+            known: HashMap::new(),
+            left: NAMES_BYTES,
+        };
         let mut last_site = 0;
         for event in chunks.iter().flatten() {
             last_site = last_site.max(usize::from(event.site));
             let names_something = matches!(
                 Kind::from_number(event.kind.into()),
-                Some(Kind::NameTask | Kind::NameObject | Kind::Panic | Kind::Mark | Kind::RegionBegin)
+                Some(
+                    Kind::NameTask
+                        | Kind::NameObject
+                        | Kind::Panic
+                        | Kind::Mark
+                        | Kind::RegionBegin
+                )
             );
             if names_something {
                 names.learn(event.aux);
             }
         }
-        let sites = (1..=last_site.min(MAX_SITES)).map(|index| self.site(index, &mut names)).collect();
+        let sites = (1..=last_site.min(MAX_SITES))
+            .map(|index| self.site(index, &mut names))
+            .collect();
         Trace {
             names: names.known,
             sites,
@@ -132,7 +151,10 @@ impl Memory {
         (0..whole.min(EVENTS_PER_CHUNK))
             .map(|index| self.event(at + size_of::<ChunkHeader>() + index * size_of::<Event>()))
             // An event of a late thread, written into a chunk that has a new owner by now.
-            .filter(|event| event.recording == recording.to_le_bytes()[0] && Kind::from_number(event.kind.into()).is_some())
+            .filter(|event| {
+                event.recording == recording.to_le_bytes()[0]
+                    && Kind::from_number(event.kind.into()).is_some()
+            })
             .collect()
     }
 
@@ -142,7 +164,14 @@ impl Memory {
             word.copy_from_slice(&self.word64(at + index * 8).load(Relaxed).to_ne_bytes());
         }
         let half_word = |from: usize| u16::from_ne_bytes([bytes[from], bytes[from + 1]]);
-        let word = |from: usize| u32::from_ne_bytes([bytes[from], bytes[from + 1], bytes[from + 2], bytes[from + 3]]);
+        let word = |from: usize| {
+            u32::from_ne_bytes([
+                bytes[from],
+                bytes[from + 1],
+                bytes[from + 2],
+                bytes[from + 3],
+            ])
+        };
         Event {
             ticks: u64::from_ne_bytes(*bytes.first_chunk().expect("an event has 32 bytes")),
             task: word(8),
@@ -158,7 +187,9 @@ impl Memory {
     }
 
     fn site(&self, index: usize, names: &mut Names<'_>) -> SiteInfo {
-        let Some(at) = site_at(index) else { return SiteInfo::default() };
+        let Some(at) = site_at(index) else {
+            return SiteInfo::default();
+        };
         // SAFETY: `site_at` gives offsets within the trace, aligned for a `Site`, which consists of atomics only.
         let site = unsafe { &*self.base.add(at).cast::<Site>() };
         if site.ready.load(Acquire) != 1 {
@@ -185,7 +216,9 @@ impl Memory {
         let len = len.min(LONGEST_NAME);
         let mut bytes = Vec::with_capacity(len.next_multiple_of(4));
         while bytes.len() < len {
-            let word = self.word32(NAMES_AT + offset + 4 + bytes.len()).load(Relaxed);
+            let word = self
+                .word32(NAMES_AT + offset + 4 + bytes.len())
+                .load(Relaxed);
             bytes.extend_from_slice(&word.to_ne_bytes());
         }
         bytes.truncate(len);
@@ -193,13 +226,19 @@ impl Memory {
     }
 
     fn word32(&self, at: usize) -> &AtomicU32 {
-        assert!(at.is_multiple_of(4) && at + 4 <= TRACE_BYTES, "offset {at} is checked by its caller");
+        assert!(
+            at.is_multiple_of(4) && at + 4 <= TRACE_BYTES,
+            "offset {at} is checked by its caller"
+        );
         // SAFETY: within the region and aligned, as just asserted, and `base` is page-aligned.
         unsafe { &*self.base.add(at).cast::<AtomicU32>() }
     }
 
     fn word64(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at + 8 <= TRACE_BYTES, "offset {at} is checked by its caller");
+        assert!(
+            at.is_multiple_of(8) && at + 8 <= TRACE_BYTES,
+            "offset {at} is checked by its caller"
+        );
         // SAFETY: within the region and aligned, as just asserted, and `base` is page-aligned.
         unsafe { &*self.base.add(at).cast::<AtomicU64>() }
     }
@@ -252,7 +291,8 @@ mod tests {
             // SAFETY: the layout's size is not zero.
             let base = unsafe { alloc_zeroed(LAYOUT) };
             // SAFETY: just allocated, freed in `drop` after the last use.
-            let memory = unsafe { Memory::new(base, TRACE_BYTES) }.expect("allocated with the alignment of a page");
+            let memory = unsafe { Memory::new(base, TRACE_BYTES) }
+                .expect("allocated with the alignment of a page");
             Region { base, memory }
         }
 
@@ -272,7 +312,10 @@ mod tests {
                     event.ticks,
                     u64::from(event.task) | u64::from(event.obj) << 32,
                     u64::from(event.seq) | u64::from(event.aux) << 32,
-                    u64::from(event.site) | u64::from(event.cpu) << 16 | u64::from(event.kind) << 32 | u64::from(event.recording) << 40,
+                    u64::from(event.site)
+                        | u64::from(event.cpu) << 16
+                        | u64::from(event.kind) << 32
+                        | u64::from(event.recording) << 40,
                 ];
                 for (word, value) in words.into_iter().enumerate() {
                     self.memory.word64(at + word * 8).store(value, Relaxed);
@@ -290,7 +333,15 @@ mod tests {
     }
 
     fn event(recording: u32, ticks: u64, task: u32, kind: Kind) -> Event {
-        Event { ticks, task, kind: kind as u8, recording: recording as u8, cpu: 1, site: 1, ..Event::default() }
+        Event {
+            ticks,
+            task,
+            kind: kind as u8,
+            recording: recording as u8,
+            cpu: 1,
+            site: 1,
+            ..Event::default()
+        }
     }
 
     #[test]
@@ -311,19 +362,56 @@ mod tests {
         let region = Region::new();
         let memory = &region.memory;
         memory.format();
-        memory.header().ticks_per_second.store(1_000_000_000, Relaxed);
+        memory
+            .header()
+            .ticks_per_second
+            .store(1_000_000_000, Relaxed);
         memory.begin(1);
-        region.write(1, &[event(1, 10, 1, Kind::CellBegin), event(1, 30, 1, Kind::CellEnd)]);
+        region.write(
+            1,
+            &[
+                event(1, 10, 1, Kind::CellBegin),
+                event(1, 30, 1, Kind::CellEnd),
+            ],
+        );
         // A late thread of another recording got hold of this chunk, and one event is of a kind of the future.
-        region.write(1, &[event(1, 20, 2, Kind::Start), event(3, 21, 2, Kind::Start), Event { kind: 200, ..event(1, 22, 2, Kind::Exit) }]);
+        region.write(
+            1,
+            &[
+                event(1, 20, 2, Kind::Start),
+                event(3, 21, 2, Kind::Start),
+                Event {
+                    kind: 200,
+                    ..event(1, 22, 2, Kind::Exit)
+                },
+            ],
+        );
         memory.begin(2);
         region.write(2, &[event(2, 40, 1, Kind::CellBegin)]);
         memory.stop();
 
-        let kinds = |recording| memory.read(recording).events.iter().map(|event| (event.ticks, event.kind)).collect::<Vec<_>>();
-        assert_eq!(kinds(1), [(10, Kind::CellBegin as u8), (20, Kind::Start as u8), (30, Kind::CellEnd as u8)]);
+        let kinds = |recording| {
+            memory
+                .read(recording)
+                .events
+                .iter()
+                .map(|event| (event.ticks, event.kind))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            kinds(1),
+            [
+                (10, Kind::CellBegin as u8),
+                (20, Kind::Start as u8),
+                (30, Kind::CellEnd as u8)
+            ]
+        );
         assert_eq!(kinds(2), [(40, Kind::CellBegin as u8)]);
-        assert_eq!(kinds(3), [], "recording 3 would use the half of 1, and has nothing in it");
+        assert_eq!(
+            kinds(3),
+            [],
+            "recording 3 would use the half of 1, and has nothing in it"
+        );
         assert_eq!(memory.header().recording.load(Relaxed), 0);
         memory.begin(3);
         assert_eq!(kinds(1), [], "its half was given to recording 3");
@@ -335,19 +423,48 @@ mod tests {
         let memory = &region.memory;
         memory.format();
         memory.begin(1);
-        for (at, word) in [(0, 3), (4, u32::from_le_bytes(*b"ada\0")), (8, 0), (12, u32::MAX), (16, 2), (20, 0xffff)] {
+        for (at, word) in [
+            (0, 3),
+            (4, u32::from_le_bytes(*b"ada\0")),
+            (8, 0),
+            (12, u32::MAX),
+            (16, 2),
+            (20, 0xffff),
+        ] {
             region.put32(NAMES_AT + at, word);
         }
         for (field, word) in [1, 7, 4, 9, 1].into_iter().enumerate() {
             region.put32(SITES_AT + field * 4, word);
         }
-        let name = |aux| Event { aux, ..event(1, 1, 1, Kind::NameTask) };
-        region.write(1, &[0, 1, 2, 9, 13, 17, NAMES_BYTES as u32 + 1, u32::MAX].map(name));
+        let name = |aux| Event {
+            aux,
+            ..event(1, 1, 1, Kind::NameTask)
+        };
+        region.write(
+            1,
+            &[0, 1, 2, 9, 13, 17, NAMES_BYTES as u32 + 1, u32::MAX].map(name),
+        );
         let trace = memory.read(1);
-        for (id, want) in [(0, None), (1, Some("ada")), (2, None), (9, None), (13, None), (17, Some("\u{fffd}\u{fffd}")), (u32::MAX, None)] {
+        for (id, want) in [
+            (0, None),
+            (1, Some("ada")),
+            (2, None),
+            (9, None),
+            (13, None),
+            (17, Some("\u{fffd}\u{fffd}")),
+            (u32::MAX, None),
+        ] {
             assert_eq!(trace.name(id), want, "name {id}");
         }
-        assert_eq!(trace.site(1), Some(&SiteInfo { build: 7, line: 4, column: 9, file: "ada".into() }));
+        assert_eq!(
+            trace.site(1),
+            Some(&SiteInfo {
+                build: 7,
+                line: 4,
+                column: 9,
+                file: "ada".into()
+            })
+        );
         assert_eq!(trace.site(0), None);
         assert_eq!(trace.site(2), None);
     }
@@ -360,16 +477,33 @@ mod tests {
             region.memory.format();
             region.memory.begin(1);
             let header = region.memory.header();
-            header.ticks_per_second.store([0, 1, 1_000_000_000, u64::MAX, random.next()][case % 5], Relaxed);
-            let next_chunk = if case % 400 == 0 { u32::MAX } else { 1 + random.below(3) as u32 };
+            header.ticks_per_second.store(
+                [0, 1, 1_000_000_000, u64::MAX, random.next()][case % 5],
+                Relaxed,
+            );
+            let next_chunk = if case % 400 == 0 {
+                u32::MAX
+            } else {
+                1 + random.below(3) as u32
+            };
             header.next_chunk[1].store(next_chunk, Relaxed);
             for number in 0..3 {
                 let at = CHUNKS_AT + (CHUNKS_PER_HALF + number) * CHUNK_BYTES;
                 for word in 0..CHUNK_BYTES / 8 {
-                    region.memory.word64(at + word * 8).store(random.next(), Relaxed);
+                    region
+                        .memory
+                        .word64(at + word * 8)
+                        .store(random.next(), Relaxed);
                 }
                 region.put32(at, 1);
-                region.put32(at + 4, if random.below(2) == 0 { random.below(64) as u32 } else { u32::MAX });
+                region.put32(
+                    at + 4,
+                    if random.below(2) == 0 {
+                        random.below(64) as u32
+                    } else {
+                        u32::MAX
+                    },
+                );
                 for index in 0..EVENTS_PER_CHUNK {
                     // Mostly small numbers, so that events concern one another; wild ones are left between them.
                     let at = at + size_of::<ChunkHeader>() + index * size_of::<Event>();
@@ -384,14 +518,24 @@ mod tests {
                 }
             }
             for _ in 0..64 {
-                region.put32(NAMES_AT + 4 * random.below(64) as usize, random.next() as u32);
-                region.put32(SITES_AT + 4 * random.below(64) as usize, random.below(3) as u32);
+                region.put32(
+                    NAMES_AT + 4 * random.below(64) as usize,
+                    random.next() as u32,
+                );
+                region.put32(
+                    SITES_AT + 4 * random.below(64) as usize,
+                    random.below(3) as u32,
+                );
             }
             let trace = region.memory.read(1);
             let timeline = fold(&trace);
             assert!(trace.events.len() <= 3 * EVENTS_PER_CHUNK);
             let acting = trace.events.iter().any(|event| event.task != 0);
-            assert_eq!(acting, !timeline.lanes.is_empty(), "whatever does something has a lane; there is no task 0");
+            assert_eq!(
+                acting,
+                !timeline.lanes.is_empty(),
+                "whatever does something has a lane; there is no task 0"
+            );
         }
     }
 }

@@ -29,11 +29,20 @@ pub fn trace(text: &str) -> Trace {
     script.tasks.insert("main".into(), MAIN_TASK);
     script.event(MAIN_TASK, Kind::CellBegin, 0, 0, 0);
     script.started.push(MAIN_TASK);
-    for statement in text.split([';', '\n']).map(str::trim).filter(|statement| !statement.is_empty()) {
+    for statement in text
+        .split([';', '\n'])
+        .map(str::trim)
+        .filter(|statement| !statement.is_empty())
+    {
         script.now += 10_000;
         script.statement(statement);
     }
-    let line = |line| SiteInfo { build: 1, line, column: 1, file: "src/lib.rs".into() };
+    let line = |line| SiteInfo {
+        build: 1,
+        line,
+        column: 1,
+        file: "src/lib.rs".into(),
+    };
     Trace {
         sites: (1..=script.last_line).map(line).collect(),
         names: script.names,
@@ -68,7 +77,10 @@ impl Script {
         self.line = 0;
         let mut words = Vec::new();
         for word in statement.split_whitespace() {
-            let after = |mark| word.strip_prefix(mark).and_then(|digits| digits.parse::<u32>().ok());
+            let after = |mark| {
+                word.strip_prefix(mark)
+                    .and_then(|digits| digits.parse::<u32>().ok())
+            };
             if let Some(at) = after('@') {
                 self.now = u64::from(at) * 1000;
             } else if let Some(line) = after(':') {
@@ -80,11 +92,17 @@ impl Script {
                 words.push(word);
             }
         }
-        let (Some(&who), Some(&verb)) = (words.first(), words.get(1)) else { panic!("`{statement}` is not `task verb …`") };
+        let (Some(&who), Some(&verb)) = (words.first(), words.get(1)) else {
+            panic!("`{statement}` is not `task verb …`")
+        };
         let task = self.task(who);
         if !self.started.contains(&task) {
             self.started.push(task);
-            if self.events.iter().any(|event| event.kind == Kind::Spawn as u8 && event.obj == task) {
+            if self
+                .events
+                .iter()
+                .any(|event| event.kind == Kind::Spawn as u8 && event.obj == task)
+            {
                 self.event(task, Kind::Start, 0, 0, 0);
             }
         }
@@ -95,7 +113,11 @@ impl Script {
             "start" => {}
             "spawn" | "go" => {
                 let child = self.task(named());
-                let engine = if verb == "go" { Engine::Green } else { Engine::Thread };
+                let engine = if verb == "go" {
+                    Engine::Green
+                } else {
+                    Engine::Thread
+                };
                 self.event(task, Kind::Spawn, child, 0, engine as u32);
                 if !named().starts_with('_') {
                     let name = self.name(named());
@@ -169,7 +191,12 @@ impl Script {
                 let channel = self.object(named(), ObjectKind::Channel);
                 self.unblock(task);
                 let seq = next(&mut self.received, channel);
-                let queued = self.sent.get(&channel).copied().unwrap_or(0).saturating_sub(seq);
+                let queued = self
+                    .sent
+                    .get(&channel)
+                    .copied()
+                    .unwrap_or(0)
+                    .saturating_sub(seq);
                 self.event(task, Kind::Received, channel, seq, queued);
                 self.wake_one(task, Reason::Send, channel);
             }
@@ -210,7 +237,17 @@ impl Script {
 
     fn event(&mut self, task: u32, kind: Kind, obj: u32, seq: u32, aux: u32) {
         let (ticks, site) = (self.now, self.line);
-        self.events.push(Event { ticks, task, obj, seq, aux, site, cpu: u16::MAX, kind: kind as u8, ..Event::default() });
+        self.events.push(Event {
+            ticks,
+            task,
+            obj,
+            seq,
+            aux,
+            site,
+            cpu: u16::MAX,
+            kind: kind as u8,
+            ..Event::default()
+        });
     }
 
     fn task(&mut self, name: &str) -> u32 {
@@ -249,7 +286,8 @@ impl Script {
         let Some(at) = self.waiting.iter().position(|(waiter, ..)| *waiter == task) else {
             // Woken ones are out of the queue already: their `BlockBegin` has no `BlockEnd` yet.
             let last = self.events.iter().rfind(|event| {
-                event.task == task && [Kind::BlockBegin as u8, Kind::BlockEnd as u8].contains(&event.kind)
+                event.task == task
+                    && [Kind::BlockBegin as u8, Kind::BlockEnd as u8].contains(&event.kind)
             });
             if let Some(&Event { obj, aux, kind, .. }) = last
                 && kind == Kind::BlockBegin as u8
@@ -263,14 +301,22 @@ impl Script {
     }
 
     fn wake_one(&mut self, by: u32, reason: Reason, object: u32) {
-        if let Some(at) = self.waiting.iter().position(|waiter| (waiter.1, waiter.2) == (reason, object)) {
+        if let Some(at) = self
+            .waiting
+            .iter()
+            .position(|waiter| (waiter.1, waiter.2) == (reason, object))
+        {
             let (task, ..) = self.waiting.remove(at).expect("just found");
             self.event(by, Kind::Wake, object, 0, task);
         }
     }
 
     fn wake_all(&mut self, by: u32, reason: Reason, object: u32) {
-        while self.waiting.iter().any(|waiter| (waiter.1, waiter.2) == (reason, object)) {
+        while self
+            .waiting
+            .iter()
+            .any(|waiter| (waiter.1, waiter.2) == (reason, object))
+        {
             self.wake_one(by, reason, object);
         }
     }
@@ -293,7 +339,10 @@ impl Random {
     }
 
     /// Gives the next number of the row.
-    #[expect(clippy::should_implement_trait, reason = "an endless row needs no `Option`")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an endless row needs no `Option`"
+    )]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

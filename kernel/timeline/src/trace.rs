@@ -68,7 +68,9 @@ pub(crate) fn merged(chunks: Vec<Vec<Event>>) -> Vec<Event> {
     let mut fresh: Vec<usize> = (0..tasks.len()).collect();
     loop {
         for task in fresh.drain(..) {
-            let Some(event) = tasks[task].get(taken[task]) else { continue };
+            let Some(event) = tasks[task].get(taken[task]) else {
+                continue;
+            };
             match causes.get(&(task, taken[task])) {
                 Some(cause) if !done_at.contains_key(cause) => {
                     waiting_for.entry(*cause).or_default().push(task);
@@ -86,12 +88,17 @@ pub(crate) fn merged(chunks: Vec<Vec<Event>>) -> Vec<Event> {
         };
         now = ticks;
         let place = (task, taken[task]);
-        merged.push(Event { ticks, ..tasks[task][taken[task]] });
+        merged.push(Event {
+            ticks,
+            ..tasks[task][taken[task]]
+        });
         taken[task] += 1;
         done_at.insert(place, ticks);
         fresh.push(task);
         for waiter in waiting_for.remove(&place).unwrap_or_default() {
-            let ticks = tasks[waiter].get(taken[waiter]).map_or(0, |event| event.ticks);
+            let ticks = tasks[waiter]
+                .get(taken[waiter])
+                .map_or(0, |event| event.ticks);
             // One that a ring let out already is not there any more.
             if waiting.remove(&(ticks, waiter)) {
                 fresh.push(waiter);
@@ -116,7 +123,10 @@ fn by_task(chunks: Vec<Vec<Event>>) -> Vec<Vec<Event>> {
                 tasks.push(Vec::new());
                 tasks.len() - 1
             });
-            tasks[task].push(Event { ticks: latest, ..event });
+            tasks[task].push(Event {
+                ticks: latest,
+                ..event
+            });
         }
     }
     for task in &mut tasks {
@@ -127,10 +137,19 @@ fn by_task(chunks: Vec<Vec<Event>>) -> Vec<Vec<Event>> {
 
 /// For each event that another one makes possible, that other one.
 fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Place> {
-    let places = || tasks.iter().enumerate().flat_map(|(task, events)| events.iter().enumerate().map(move |(at, event)| (event, (task, at))));
+    let places = || {
+        tasks.iter().enumerate().flat_map(|(task, events)| {
+            events
+                .iter()
+                .enumerate()
+                .map(move |(at, event)| (event, (task, at)))
+        })
+    };
     let mut enabling: HashMap<(Kind, u32, u32), Place> = HashMap::new();
     for (event, place) in places() {
-        let Some(kind) = Kind::from_number(event.kind.into()) else { continue };
+        let Some(kind) = Kind::from_number(event.kind.into()) else {
+            continue;
+        };
         let key = match kind {
             Kind::Sent | Kind::Released => (kind, event.obj, event.seq),
             Kind::Spawn => (kind, event.obj, 0),
@@ -146,7 +165,10 @@ fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Place> {
         Kind::Joined => enabling.get(&(Kind::Exit, event.obj, 0)),
         _ => None,
     };
-    places().filter_map(|(event, place)| Some((place, *cause_of(event)?))).filter(|(effect, cause)| effect != cause).collect()
+    places()
+        .filter_map(|(event, place)| Some((place, *cause_of(event)?)))
+        .filter(|(effect, cause)| effect != cause)
+        .collect()
 }
 
 #[cfg(test)]
@@ -154,26 +176,84 @@ mod tests {
     use super::*;
 
     fn event(ticks: u64, task: u32, kind: Kind, obj: u32, seq: u32) -> Event {
-        Event { ticks, task, obj, seq, kind: kind as u8, ..Event::default() }
+        Event {
+            ticks,
+            task,
+            obj,
+            seq,
+            kind: kind as u8,
+            ..Event::default()
+        }
     }
 
     #[test]
     fn a_cause_stands_before_its_effect_whatever_the_clocks_say() {
         use Kind::{Acquired, Exit, Joined, Mark, Received, Released, Sent, Spawn, Start};
-        let tasks = |events: &[Event]| events.iter().map(|event| (event.ticks, event.task)).collect::<Vec<_>>();
+        let tasks = |events: &[Event]| {
+            events
+                .iter()
+                .map(|event| (event.ticks, event.task))
+                .collect::<Vec<_>>()
+        };
         for (name, chunks, want) in [
-            ("by ticks", vec![vec![event(1, 1, Mark, 0, 0), event(5, 1, Mark, 0, 0)], vec![event(3, 2, Mark, 0, 0)]], vec![(1, 1), (3, 2), (5, 1)]),
-            ("message", vec![vec![event(2, 1, Received, 9, 1)], vec![event(4, 2, Sent, 9, 1)]], vec![(4, 2), (4, 1)]),
-            ("lock", vec![vec![event(2, 1, Acquired, 9, 2)], vec![event(4, 2, Released, 9, 1)]], vec![(4, 2), (4, 1)]),
-            ("spawn", vec![vec![event(2, 2, Start, 0, 0)], vec![event(4, 1, Spawn, 2, 0)]], vec![(4, 1), (4, 2)]),
-            ("join", vec![vec![event(2, 1, Joined, 2, 0), event(3, 1, Mark, 0, 0)], vec![event(4, 2, Exit, 0, 0)]], vec![(4, 2), (4, 1), (4, 1)]),
-            ("clock steps back", vec![vec![event(7, 1, Mark, 1, 0), event(4, 1, Mark, 2, 0)]], vec![(7, 1), (7, 1)]),
+            (
+                "by ticks",
+                vec![
+                    vec![event(1, 1, Mark, 0, 0), event(5, 1, Mark, 0, 0)],
+                    vec![event(3, 2, Mark, 0, 0)],
+                ],
+                vec![(1, 1), (3, 2), (5, 1)],
+            ),
+            (
+                "message",
+                vec![
+                    vec![event(2, 1, Received, 9, 1)],
+                    vec![event(4, 2, Sent, 9, 1)],
+                ],
+                vec![(4, 2), (4, 1)],
+            ),
+            (
+                "lock",
+                vec![
+                    vec![event(2, 1, Acquired, 9, 2)],
+                    vec![event(4, 2, Released, 9, 1)],
+                ],
+                vec![(4, 2), (4, 1)],
+            ),
+            (
+                "spawn",
+                vec![
+                    vec![event(2, 2, Start, 0, 0)],
+                    vec![event(4, 1, Spawn, 2, 0)],
+                ],
+                vec![(4, 1), (4, 2)],
+            ),
+            (
+                "join",
+                vec![
+                    vec![event(2, 1, Joined, 2, 0), event(3, 1, Mark, 0, 0)],
+                    vec![event(4, 2, Exit, 0, 0)],
+                ],
+                vec![(4, 2), (4, 1), (4, 1)],
+            ),
+            (
+                "clock steps back",
+                vec![vec![event(7, 1, Mark, 1, 0), event(4, 1, Mark, 2, 0)]],
+                vec![(7, 1), (7, 1)],
+            ),
             (
                 "ring",
-                vec![vec![event(1, 1, Received, 9, 1), event(2, 1, Sent, 8, 1)], vec![event(3, 2, Received, 8, 1), event(4, 2, Sent, 9, 1)]],
+                vec![
+                    vec![event(1, 1, Received, 9, 1), event(2, 1, Sent, 8, 1)],
+                    vec![event(3, 2, Received, 8, 1), event(4, 2, Sent, 9, 1)],
+                ],
                 vec![(1, 1), (2, 1), (3, 2), (4, 2)],
             ),
-            ("own effect", vec![vec![event(1, 1, Joined, 1, 0), event(2, 1, Exit, 1, 0)]], vec![(1, 1), (2, 1)]),
+            (
+                "own effect",
+                vec![vec![event(1, 1, Joined, 1, 0), event(2, 1, Exit, 1, 0)]],
+                vec![(1, 1), (2, 1)],
+            ),
         ] {
             assert_eq!(tasks(&merged(chunks)), want, "{name}");
         }
@@ -181,7 +261,16 @@ mod tests {
 
     #[test]
     fn a_task_that_moved_between_threads_keeps_its_order() {
-        let chunks = vec![vec![event(1, 3, Kind::Mark, 1, 0), event(9, 3, Kind::Mark, 3, 0)], vec![event(5, 3, Kind::Mark, 2, 0)]];
-        assert_eq!(merged(chunks).iter().map(|event| event.obj).collect::<Vec<_>>(), [1, 2, 3]);
+        let chunks = vec![
+            vec![event(1, 3, Kind::Mark, 1, 0), event(9, 3, Kind::Mark, 3, 0)],
+            vec![event(5, 3, Kind::Mark, 2, 0)],
+        ];
+        assert_eq!(
+            merged(chunks)
+                .iter()
+                .map(|event| event.obj)
+                .collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
     }
 }

@@ -78,7 +78,10 @@ fn counter() -> u64 {
 
 /// Nanoseconds of the system's monotonic clock.
 fn system() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a timespec that the call may fill.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
@@ -129,6 +132,9 @@ mod tests {
         }
         let (measured, elapsed) = (to_duration(now() - ticks), instant.elapsed());
         let difference = measured.abs_diff(elapsed);
-        assert!(difference < elapsed / 100, "{measured:?} by ticks, {elapsed:?} by the system");
+        assert!(
+            difference < elapsed / 100,
+            "{measured:?} by ticks, {elapsed:?} by the system"
+        );
     }
 }

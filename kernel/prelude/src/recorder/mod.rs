@@ -78,8 +78,20 @@ pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Opt
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the fields of one event, kept in registers")]
-fn write(trace: Trace, recording: u32, ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the fields of one event, kept in registers"
+)]
+fn write(
+    trace: Trace,
+    recording: u32,
+    ticks: u64,
+    kind: Kind,
+    obj: u32,
+    seq: u32,
+    aux: u32,
+    here: Option<Here>,
+) {
     CURSOR.with(|cursor| {
         if cursor.recording.get() != recording || cursor.len.get() == EVENTS_PER_CHUNK {
             take_chunk(trace, cursor, recording);
@@ -136,7 +148,9 @@ fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
         return;
     }
     let number = next.fetch_add(1, Ordering::Relaxed) as usize;
-    let Some(chunk) = trace.claim_chunk(recording, number) else { return };
+    let Some(chunk) = trace.claim_chunk(recording, number) else {
+        return;
+    };
     cursor.chunk.set(chunk);
     cursor.len.set(0);
     // A recording is read on its own: a task of an earlier cell says its name again in each one.
@@ -183,12 +197,18 @@ pub fn become_task(task: u32, name: Option<&str>) {
 
 /// Gives a task id that no other task of this trace has.
 pub fn new_task() -> u32 {
-    trace::current().header().next_task.fetch_add(1, Ordering::Relaxed)
+    trace::current()
+        .header()
+        .next_task
+        .fetch_add(1, Ordering::Relaxed)
 }
 
 /// Gives an object id that no other object of this trace has.
 pub fn new_object() -> u32 {
-    trace::current().header().next_object.fetch_add(1, Ordering::Relaxed)
+    trace::current()
+        .header()
+        .next_object
+        .fetch_add(1, Ordering::Relaxed)
 }
 
 /// Gives the id of a name, the same for the same text; 0 when nothing is attached or the heap of names is full.

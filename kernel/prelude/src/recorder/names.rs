@@ -60,12 +60,19 @@ pub fn intern(trace: &Trace, text: &str, purpose: Use) -> NameId {
 }
 
 fn write(trace: &Trace, text: &str, purpose: Use) -> NameId {
-    let limit = if purpose == Use::Remark { FOR_REMARKS } else { NAMES_BYTES };
+    let limit = if purpose == Use::Remark {
+        FOR_REMARKS
+    } else {
+        NAMES_BYTES
+    };
     let bytes = (size_of::<u32>() + text.len()).next_multiple_of(4);
-    let claimed = trace.header().names.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-        let end = used as usize + bytes;
-        (end <= limit).then_some(end as u32)
-    });
+    let claimed = trace
+        .header()
+        .names
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            let end = used as usize + bytes;
+            (end <= limit).then_some(end as u32)
+        });
     match claimed {
         Ok(offset) => {
             trace.put_name(offset as usize, text);

@@ -50,7 +50,12 @@ fn intern_slowly(trace: &Trace, here: &Location<'_>, address: u64, start: usize)
         if known == 0 {
             let index = write(trace, here);
             // When another thread was faster, this place has two indices that say the same.
-            let _ = slot.compare_exchange(0, address << INDEX_BITS | u64::from(index), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = slot.compare_exchange(
+                0,
+                address << INDEX_BITS | u64::from(index),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
             return index;
         }
     }
@@ -58,16 +63,22 @@ fn intern_slowly(trace: &Trace, here: &Location<'_>, address: u64, start: usize)
 }
 
 fn write(trace: &Trace, here: &Location<'_>) -> u16 {
-    let claimed = trace.header().sites.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-        ((used as usize) < MAX_SITES - 1).then_some(used + 1)
-    });
+    let claimed = trace
+        .header()
+        .sites
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            ((used as usize) < MAX_SITES - 1).then_some(used + 1)
+        });
     let Ok(before) = claimed else { return 0 };
     let index = before + 1;
     let site = trace.site(index as usize);
     site.build.store(build_of(here), Ordering::Relaxed);
     site.line.store(here.line(), Ordering::Relaxed);
     site.column.store(here.column(), Ordering::Relaxed);
-    site.file.store(names::intern(trace, here.file(), Use::Name), Ordering::Relaxed);
+    site.file.store(
+        names::intern(trace, here.file(), Use::Name),
+        Ordering::Relaxed,
+    );
     site.ready.store(1, Ordering::Release);
     index as u16
 }
@@ -90,8 +101,13 @@ pub fn build_of(here: &Location<'_>) -> u32 {
 /// Gives the `n` in a path that ends in `libcode_n.so` (`.dylib` on macOS), or 0.
 fn build_in(path: &[u8]) -> u32 {
     let file = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-    let number = file.strip_prefix(b"libcode_").and_then(|rest| rest.split(|&byte| byte == b'.').next());
-    number.and_then(|digits| str::from_utf8(digits).ok()).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    let number = file
+        .strip_prefix(b"libcode_")
+        .and_then(|rest| rest.split(|&byte| byte == b'.').next());
+    number
+        .and_then(|digits| str::from_utf8(digits).ok())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use threadbook_timeline::format::{
-    ChunkHeader, Event, FIRST_FREE_ID, Header, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId, SITES_AT, Site, TRACE_BYTES, VERSION,
-    chunk_at,
+    ChunkHeader, Event, FIRST_FREE_ID, Header, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId,
+    SITES_AT, Site, TRACE_BYTES, VERSION, chunk_at,
 };
 
 /// The variable that names the descriptor of the trace.
@@ -66,7 +66,9 @@ fn look_for_it() -> Trace {
         // Fails where a trace was attached, which is right.
         let _ = CURRENT.compare_exchange(std::ptr::null_mut(), nowhere, Ordering::Release, Ordering::Relaxed);
     });
-    Trace { base: CURRENT.load(Ordering::Acquire) }
+    Trace {
+        base: CURRENT.load(Ordering::Acquire),
+    }
 }
 
 /// Maps the trace behind a descriptor and records into it from now on; `Err` says what is wrong with it.
@@ -74,7 +76,9 @@ pub fn attach(fd: RawFd) -> Result<(), String> {
     let trace = Trace::map(fd)?;
     let header = trace.header();
     header.next_task.fetch_max(FIRST_FREE_ID, Ordering::Relaxed);
-    header.next_object.fetch_max(FIRST_FREE_ID, Ordering::Relaxed);
+    header
+        .next_object
+        .fetch_max(FIRST_FREE_ID, Ordering::Relaxed);
     header.generation.fetch_add(1, Ordering::Relaxed);
     super::publish_rate(&header.ticks_per_second);
     CURRENT.store(trace.base, Ordering::Release);
@@ -87,26 +91,49 @@ impl Trace {
         let mut status: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `status` is a stat that the call may fill.
         if unsafe { libc::fstat(fd, &raw mut status) } != 0 {
-            return Err(format!("descriptor {fd} of the trace: {}", std::io::Error::last_os_error()));
+            return Err(format!(
+                "descriptor {fd} of the trace: {}",
+                std::io::Error::last_os_error()
+            ));
         }
         if (status.st_size as u64) < TRACE_BYTES as u64 {
-            return Err(format!("the trace has {} bytes, not {TRACE_BYTES}", status.st_size));
+            return Err(format!(
+                "the trace has {} bytes, not {TRACE_BYTES}",
+                status.st_size
+            ));
         }
         // The programs that a cell starts have no use for it, and must not keep it alive.
         // SAFETY: sets a flag of a descriptor, which `fstat` just found open.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         // SAFETY: a new shared mapping of an open file that is long enough; no address is asked for.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), TRACE_BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0) };
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                TRACE_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
         if base == libc::MAP_FAILED {
-            return Err(format!("the trace cannot be mapped: {}", std::io::Error::last_os_error()));
+            return Err(format!(
+                "the trace cannot be mapped: {}",
+                std::io::Error::last_os_error()
+            ));
         }
         let trace = Trace { base: base.cast() };
-        let (magic, version) = (trace.header().magic.load(Ordering::Relaxed), trace.header().version.load(Ordering::Relaxed));
+        let (magic, version) = (
+            trace.header().magic.load(Ordering::Relaxed),
+            trace.header().version.load(Ordering::Relaxed),
+        );
         if (magic, version) != (MAGIC, VERSION) {
             // SAFETY: unmaps what was mapped above, of which no reference is left.
             unsafe { libc::munmap(base, TRACE_BYTES) };
             return Err(match magic {
-                MAGIC => format!("the trace has format {version}, and this prelude writes format {VERSION}"),
+                MAGIC => format!(
+                    "the trace has format {version}, and this prelude writes format {VERSION}"
+                ),
                 _ => "the descriptor holds no trace".to_string(),
             });
         }
@@ -127,16 +154,26 @@ impl Trace {
 
     /// Where the part of a whole trace begins that stands at an offset.
     fn at(&self, offset: usize) -> *mut u8 {
-        assert!(self.is_read() && offset < TRACE_BYTES, "offset {offset} of a trace");
+        assert!(
+            self.is_read() && offset < TRACE_BYTES,
+            "offset {offset} of a trace"
+        );
         // SAFETY: a whole trace is mapped up to `TRACE_BYTES`.
         unsafe { self.base.add(offset) }
     }
 
     /// The entry of site `index`, from 1.
     pub fn site(&self, index: usize) -> &Site {
-        assert!((1..=MAX_SITES).contains(&index), "site {index} of {MAX_SITES}");
+        assert!(
+            (1..=MAX_SITES).contains(&index),
+            "site {index} of {MAX_SITES}"
+        );
         // SAFETY: inside the table, which is aligned for a site and all atomics.
-        unsafe { &*self.at(SITES_AT + (index - 1) * size_of::<Site>()).cast::<Site>() }
+        unsafe {
+            &*self
+                .at(SITES_AT + (index - 1) * size_of::<Site>())
+                .cast::<Site>()
+        }
     }
 
     /// Gives chunk `number` to the caller alone, emptied, as part of `recording`; `None` past the end.
@@ -151,7 +188,10 @@ impl Trace {
     }
 
     fn name_words(&self, offset: usize, words: usize) -> &[AtomicU32] {
-        assert!(offset.is_multiple_of(4) && offset + words * 4 <= NAMES_BYTES, "name at {offset}, {words} words");
+        assert!(
+            offset.is_multiple_of(4) && offset + words * 4 <= NAMES_BYTES,
+            "name at {offset}, {words} words"
+        );
         // SAFETY: inside the heap of names, aligned, and only ever reached as these atomics.
         unsafe { std::slice::from_raw_parts(self.at(NAMES_AT + offset).cast::<AtomicU32>(), words) }
     }
@@ -167,14 +207,19 @@ impl Trace {
 
     /// Says whether the name with this id is `text`.
     pub fn name_is(&self, id: NameId, text: &str) -> bool {
-        let Some(offset) = (id as usize).checked_sub(1) else { return false };
+        let Some(offset) = (id as usize).checked_sub(1) else {
+            return false;
+        };
         let count = 1 + text.len().div_ceil(4);
         if !offset.is_multiple_of(4) || offset + count * 4 > NAMES_BYTES {
             return false;
         }
         let words = self.name_words(offset, count);
         u32::from_le(words[0].load(Ordering::Acquire)) as usize == text.len()
-            && words[1..].iter().zip(text.as_bytes().chunks(4)).all(|(word, bytes)| word.load(Ordering::Relaxed) == four(bytes))
+            && words[1..]
+                .iter()
+                .zip(text.as_bytes().chunks(4))
+                .all(|(word, bytes)| word.load(Ordering::Relaxed) == four(bytes))
     }
 }
 
@@ -195,7 +240,11 @@ pub unsafe fn put_event(chunk: *mut u8, len: usize, event: Event) {
     let words: [u64; 4] = unsafe { std::mem::transmute(event) };
     // SAFETY: event `len` lies inside the chunk, by the caller's promise, and is aligned to 32 bytes. Stored as atomics, since a thread that is late by
     // two recordings may still write to a chunk that has a new owner; the event's `recording` then tells.
-    let place = unsafe { &*chunk.add(size_of::<ChunkHeader>() + len * size_of::<Event>()).cast::<[AtomicU64; 4]>() };
+    let place = unsafe {
+        &*chunk
+            .add(size_of::<ChunkHeader>() + len * size_of::<Event>())
+            .cast::<[AtomicU64; 4]>()
+    };
     for (place, word) in place.iter().zip(words) {
         place.store(word, Ordering::Relaxed);
     }

@@ -1,0 +1,152 @@
+"""Bytes from strangers, and connection files that are not right."""
+
+import json
+import socket
+
+import pytest
+import zmq
+
+PORTS = ["shell_port", "control_port", "stdin_port", "iopub_port", "hb_port"]
+GARBAGE = [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(range(256)) * 64, b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\0" + b"NULL" * 10, b""]
+
+
+def peer(kernel, kind, port):
+    """A ZeroMQ socket of our own to one of the kernel's ports."""
+    made = kernel.client.context.socket(kind)
+    made.linger = 0
+    made.rcvtimeo = 30_000
+    made.connect(f"tcp://127.0.0.1:{getattr(kernel.manager, port)}")
+    return made
+
+
+def still_answers(kernel):
+    """The next good message on each channel has its answer, and a ping its echo."""
+    kernel.execute_nothing()
+    info = kernel.client.session.msg("kernel_info_request")
+    kernel.client.control_channel.send(info)
+    kernel.reply_to(info["header"]["msg_id"], kernel.client.get_control_msg)
+    kernel.until_idle(info["header"]["msg_id"], 30)
+    with peer(kernel, zmq.REQ, "hb_port") as ping:
+        ping.send(b"there?")
+        assert ping.recv() == b"there?"
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_garbage_on_a_port_is_survived(kernel, port):
+    for bytes_ in GARBAGE:
+        with socket.create_connection(("127.0.0.1", getattr(kernel.manager, port)), timeout=30) as stranger:
+            try:
+                stranger.sendall(bytes_)
+                stranger.shutdown(socket.SHUT_WR)
+                # Until the kernel has closed its side, or has nothing to say: it has read what was sent.
+                stranger.settimeout(2)
+                while stranger.recv(4096):
+                    pass
+            except OSError:
+                pass  # It hung up on us, which is its right.
+        still_answers(kernel)
+
+
+def signed(kernel, change=lambda parts: parts, key=None):
+    """The parts of a kernel_info_request, changed."""
+    session = kernel.client.session.clone()
+    if key is not None:
+        session.key = key
+    message = session.msg("kernel_info_request")
+    return message["header"]["msg_id"], change(session.serialize(message))
+
+
+BAD_FRAMES = {
+    "signature_of_another_key": lambda k: signed(k, key=b"somebody-else")[1],
+    "no_signature": lambda k: signed(k, lambda p: [p[0], b"", *p[2:]])[1],
+    "signature_cut_short": lambda k: signed(k, lambda p: [p[0], p[1][:10], *p[2:]])[1],
+    "content_changed_after_signing": lambda k: signed(k, lambda p: [*p[:-1], b'{"x":1}'])[1],
+    "delimiter_alone": lambda k: [b"<IDS|MSG>"],
+    "no_delimiter": lambda k: signed(k, lambda p: p[1:])[1],
+    "three_parts": lambda k: signed(k, lambda p: p[:5])[1],
+    "one_empty_part": lambda k: [b""],
+    "a_header_that_is_not_json": lambda k: [b"<IDS|MSG>", sign(k, [b"{", b"{}", b"{}", b"{}"]), b"{", b"{}", b"{}", b"{}"],
+    "a_header_that_is_a_list": lambda k: [b"<IDS|MSG>", sign(k, [b"[]"] * 4), *[b"[]"] * 4],
+    "a_thousand_parts": lambda k: [b"x"] * 1000,
+}
+
+
+def sign(kernel, parts):
+    return kernel.client.session.sign(parts)
+
+
+@pytest.mark.parametrize("port", ["shell_port", "control_port", "stdin_port"])
+@pytest.mark.parametrize("name", BAD_FRAMES)
+def test_unsigned_and_garbage_frames_are_dropped(kernel, port, name):
+    with peer(kernel, zmq.DEALER, port) as stranger:
+        stranger.send_multipart(BAD_FRAMES[name](kernel))
+        if port != "stdin_port":
+            # A good one behind it, from the same peer: the one answer is for that.
+            msg_id, parts = signed(kernel)
+            stranger.send_multipart(parts)
+            answer = stranger.recv_multipart()
+            parent = json.loads(answer[answer.index(b"<IDS|MSG>") + 3])
+            assert parent["msg_id"] == msg_id
+    still_answers(kernel)
+
+
+def test_junk_on_the_heartbeat_then_a_good_ping(kernel):
+    with peer(kernel, zmq.DEALER, "hb_port") as stranger:
+        for junk in [[b"no envelope"], [b"a", b"b", b"c"], [b""], [b"\xff" * 10_000]]:
+            stranger.send_multipart(junk)
+    still_answers(kernel)
+
+
+GOOD = {
+    "transport": "tcp",
+    "ip": "127.0.0.1",
+    "shell_port": 50001,
+    "iopub_port": 50002,
+    "stdin_port": 50003,
+    "control_port": 50004,
+    "hb_port": 50005,
+    "key": "a-key",
+    "signature_scheme": "hmac-sha256",
+}
+
+
+def but(**changes):
+    return json.dumps({name: value for name, value in {**GOOD, **changes}.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("", ""),
+        ("{", ""),
+        ("[]", ""),
+        (but(shell_port=None), "shell_port"),
+        (but(hb_port="50005"), "hb_port"),
+        (but(iopub_port=0), "iopub_port"),
+        (but(control_port=70000), "control_port"),
+        (but(stdin_port=-1), "stdin_port"),
+        (but(shell_port=1.5), "shell_port"),
+        (but(key=None), "key"),
+        (but(key=7), "key"),
+        (but(ip=None), "ip"),
+        (but(transport="udp"), "transport"),
+        (but(signature_scheme="hmac-md5"), "signature_scheme"),
+    ],
+)
+def test_bad_connection_file_exits_2_with_one_line(threadbook, tmp_path, text, names):
+    path = tmp_path / "connection.json"
+    path.write_text(text)
+    path.chmod(0o600)
+    refused(threadbook("kernel", "--connection-file", path, deadline=60), path, names)
+
+
+def test_a_connection_file_that_is_not_there_exits_2_with_one_line(threadbook, tmp_path):
+    refused(threadbook("kernel", "--connection-file", tmp_path / "none.json", deadline=60), tmp_path / "none.json", "")
+    refused(threadbook("kernel", "--connection-file", tmp_path, deadline=60), tmp_path, "")
+
+
+def refused(done, path, names):
+    assert done.returncode == 2, done
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and str(path) in lines[0] and names in lines[0], done.stderr
+    assert "panicked" not in done.stderr and done.stdout == ""

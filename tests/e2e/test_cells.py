@@ -1,0 +1,127 @@
+"""What comes of a cell: output in its place, values, errors in the cell's own lines."""
+
+import re
+
+import pytest
+
+
+def says_line(text, line):
+    """Whether an error's text names this line of the cell: `line 3`, `3 │`, or `:3:`."""
+    return re.search(rf"(line |:){line}\b|^\s*{line}\s*[|│]", text, re.MULTILINE) is not None
+
+
+def test_execution_count_starts_at_1(fresh):
+    assert [fresh.execute(code).reply["content"]["execution_count"] for code in ["1 + 1", "2 + 2"]] == [1, 2]
+
+
+def test_a_cell_is_bracketed_by_busy_and_idle(kernel):
+    cell = kernel.execute('println!("one"); 1 + 1').good()
+    assert cell.kinds() == ["busy", "execute_input", "stream", "execute_result", "idle"], str(cell)
+    assert (cell.stdout, cell.result) == ("one\n", "2")
+
+
+def test_a_variable_is_there_in_the_next_cell(kernel):
+    kernel.execute("let loaves = vec![1, 2, 3];").good()
+    assert kernel.execute("loaves.len()").good().result == "3"
+
+
+def test_plain_cells_have_no_picture(kernel):
+    for code in ["let plain = 1;", 'println!("x");', "1 + 1"]:
+        assert "display_data" not in kernel.execute(code).good().kinds()
+
+
+def test_stderr_arrives_as_stderr(kernel):
+    cell = kernel.execute('eprintln!("burnt");').good()
+    assert (cell.stream("stderr"), cell.stdout) == ("burnt\n", "")
+
+
+def test_print_without_newline_reaches_its_own_cell(kernel):
+    assert kernel.execute('print!("half");').good().stdout == "half"
+    assert kernel.execute('println!("next");').good().stdout == "next\n"
+
+
+def test_print_and_flush_does_not_hang(kernel):
+    code = 'use std::io::Write;\nprint!("x");\nstd::io::stdout().flush().unwrap();'
+    assert kernel.execute(code).good().stdout == "x"
+
+
+def test_output_between_cells_arrives(kernel, tmp_path):
+    # The thread prints only when this test has seen its cell end.
+    gate = tmp_path / "gate"
+    code = f'''let late = spawn(|| {{
+    while !std::path::Path::new("{gate}").exists() {{ sleep(ms(2)); }}
+    println!("after the cell");
+}});'''
+    cell = kernel.execute(code).good()
+    assert "after the cell" not in cell.stdout
+    gate.touch()
+    text = ""
+    while "after the cell" not in text:
+        message = kernel.get(kernel.client.get_iopub_msg, "output of a thread whose cell has ended", 30, kernel.elsewhere[-5:])
+        assert message["msg_type"] == "stream", message
+        assert message["parent_header"]["msg_id"] == cell.reply["parent_header"]["msg_id"], "under another cell"
+        text += message["content"]["text"]
+
+
+def test_many_lines_arrive_whole_and_in_order(kernel):
+    cell = kernel.execute('for n in 0..20_000 { println!("{n}"); }').good()
+    assert cell.stdout.split() == [str(n) for n in range(20_000)]
+
+
+def test_cell_that_does_not_compile_changes_nothing(kernel):
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute('let fine = 1;\nlet kept: i32 =\n    "not a number";')
+    assert cell.error["ename"] == "E0308", str(cell)
+    assert says_line(cell.traceback, 3), cell.traceback
+    assert kernel.execute("kept + 1").good().result == "42"
+
+
+def test_panicking_cell_is_red_and_keeps_earlier_variables(kernel):
+    kernel.execute("let before = 5;").good()
+    cell = kernel.execute('let none: Option<u8> = None;\nprintln!("first");\nnone.expect("no bread");')
+    assert cell.error["ename"] == "Panic", str(cell)
+    assert "no bread" in cell.error["evalue"] and cell.stdout == "first\n"
+    assert kernel.execute("before").good().result == "5"
+
+
+@pytest.mark.parametrize(
+    "line, code",
+    [
+        (3, 'let a = 1;\nlet b = 2;\npanic!("here {}", a + b);\nprintln!("not here");'),
+        (2, "let list = [1, 2];\nlist.iter().nth(5).unwrap();\nlet after = 1;"),
+        (1, "assert_eq!(1, 2);"),
+    ],
+)
+def test_error_lines_are_cell_lines(kernel, line, code):
+    cell = kernel.execute(code)
+    assert cell.error["ename"] == "Panic", str(cell)
+    assert says_line(cell.traceback, line), cell.traceback
+    assert "src/lib.rs" not in cell.traceback, cell.traceback
+
+
+def test_question_mark_error_is_red(kernel):
+    cell = kernel.execute('let n: i32 = "bread".parse::<i32>()?;')
+    assert cell.error["ename"] == "Error", str(cell)
+    assert "invalid digit" in cell.error["evalue"] + cell.traceback
+    kernel.execute("1 + 1").good()
+
+
+def test_a_panic_in_a_thread_does_not_make_its_cell_red(kernel):
+    cell = kernel.execute('spawn_named("ada", || panic!("burnt")).join().is_err()').good()
+    assert cell.result == "true"
+    assert {lane["name"]: lane["end"] for lane in cell.timeline["lanes"]}["ada"] == "panicked"
+
+
+def test_queued_cells_do_not_run_after_an_error(kernel):
+    ids = [kernel.send(code) for code in ["panic!()", 'println!("ran")']]
+    red, queued = kernel.finish(ids[0], "panic!()"), kernel.finish(ids[1], "println")
+    assert red.status == "error" and queued.status in ("error", "aborted")
+    assert queued.stdout == ""
+    kernel.execute("1 + 1").good()
+
+
+def test_a_silent_cell_is_not_counted(kernel):
+    before = kernel.execute("1").reply["content"]["execution_count"]
+    silent = kernel.execute("2", silent=True, store_history=False)
+    assert silent.kinds() == ["busy", "idle"], str(silent)
+    assert kernel.execute("3").reply["content"]["execution_count"] == before + 1
