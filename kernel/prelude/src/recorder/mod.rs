@@ -57,7 +57,7 @@ pub fn recording() -> u32 {
     trace::current().header().recording.load(Ordering::Relaxed)
 }
 
-/// Records that the running task did something, now. Costs about 10 ns; about 1 ns while nothing is recorded.
+/// Records that the running task did something, now. Costs about 14 ns, 10 of them the clock; 2 ns while nothing is recorded.
 #[inline(never)]
 pub fn record(kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
     let trace = trace::current();
