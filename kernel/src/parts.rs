@@ -30,7 +30,25 @@ pub struct Program;
 impl Parts for Program {
     fn prebuild_prelude(&self, progress: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
         progress("compiles the prelude, and lets evcxr start once");
-        Ok(evaluator::prepare()?)
+        // In a process of its own: JupyterLab runs for hours below this one, which would keep 400 MB that evcxr took.
+        let program = std::env::current_exe().context("the path of this program")?;
+        let output = std::process::Command::new(program)
+            .arg("prebuild")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .context("cannot start this program a second time")?;
+        anyhow::ensure!(
+            output.status.success(),
+            "the prelude could not be built:\n{}",
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        self.prelude_built()
+            .context("the prelude was built, and is not where it should be")
+    }
+
+    fn prebuild_prelude_here(&self) -> anyhow::Result<()> {
+        evaluator::prepare()?;
+        Ok(())
     }
 
     fn prelude_built(&self) -> Option<PathBuf> {

@@ -258,7 +258,7 @@ async fn last_messages_leave() {
 
 /// Blocks Ctrl-C for this thread and those that it starts. Jupyter interrupts by message; a Ctrl-C in the terminal of the server is not for the kernel.
 ///
-/// Blocked rather than ignored: processes that the kernel starts get an empty mask, but would inherit an ignored signal.
+/// Blocked rather than ignored: both are inherited by the processes that the kernel starts, and the supervisor opens its mask again.
 fn ignore_ctrl_c() -> io::Result<()> {
     let mut signals = nix::sys::signal::SigSet::empty();
     signals.add(nix::sys::signal::Signal::SIGINT);

@@ -7,7 +7,10 @@ import pytest
 import zmq
 
 PORTS = ["shell_port", "control_port", "stdin_port", "iopub_port", "hb_port"]
-GARBAGE = [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(range(256)) * 64, b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\0" + b"NULL" * 10, b""]
+GREETING = b"\xff" + b"\0" * 8 + b"\x7f\x03\0" + b"NULL".ljust(20, b"\0") + b"\0" * 32
+# A frame that claims to be longer than any memory: the library would make room for it.
+HUGE = [GREETING + flags + (2**62).to_bytes(8, "big") for flags in (b"\x02", b"\x06")]
+GARBAGE = [*HUGE, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(range(256)) * 64, b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\0" + b"NULL" * 10, b""]
 
 
 def peer(kernel, kind, port):

@@ -13,7 +13,7 @@ use super::system::System;
 use super::toolchain;
 use super::trouble::Missing;
 
-/// What a first start takes on disk, generously: JupyterLab 0.5 GB, the prelude and the cells' builds 1 GB.
+/// What a first start takes on disk, generously: JupyterLab 0.25 GB, the prelude and the cells' builds 1 GB.
 const NEEDED_DISK_BYTES: u64 = 2_000_000_000;
 
 const LAB_DOES_IT: &str = "threadbook lab";

@@ -69,7 +69,7 @@ impl Jupyter {
         })
     }
 
-    /// Makes the private one. Waits for a download of about 60 MB; `progress` is told what pip is at.
+    /// Makes the private one. Waits for a download of about 50 MB; `progress` is told what pip is at.
     ///
     /// # Errors
     /// When there is no fitting Python, when pip fails (the message holds its last lines), or when the learner breaks it off. Nothing is left behind then.
@@ -106,6 +106,10 @@ impl Jupyter {
         }
     }
 }
+
+/// The first thing that a learner sees is the lesson, and not a question about Jupyter's news; and nothing is asked of the network.
+const SETTINGS: &str = r#"{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+"#;
 
 /// Where the private environment is, or will be.
 pub fn private_venv(system: &System) -> PathBuf {
@@ -153,10 +157,15 @@ fn build(
     run(&mut command, interrupt, &|line| progress(&short(line))).map_err(|last_lines| {
         Missing::new(
             format!("pip could not install JupyterLab; its last lines:\n{last_lines}"),
-            "check the network (a first start downloads about 60 MB), then start again; \
+            "check the network (a first start downloads about 50 MB), then start again; \
              or install JupyterLab 4 yourself, so that `jupyter-lab` is on the PATH",
         )
     })?;
+
+    let settings = venv.join("share/jupyter/lab/settings");
+    fs::create_dir_all(&settings)
+        .and_then(|()| fs::write(settings.join("overrides.json"), SETTINGS))
+        .with_context(|| format!("cannot write into {}", settings.display()))?;
 
     let lab = venv.join("bin/jupyter-lab");
     let jupyter = Jupyter::ask(system, lab.clone(), Some(venv.to_owned())).with_context(|| {
@@ -195,6 +204,10 @@ fn run(
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         progress(&line);
+        // pip says this for every pin that is meant for another Python; the lines that explain a failure would be pushed out.
+        if line.starts_with("Ignoring ") {
+            continue;
+        }
         last_lines.push_back(format!("    {line}"));
         if last_lines.len() > KEPT_LINES {
             last_lines.pop_front();
@@ -350,7 +363,10 @@ mod tests {
 
     #[test]
     fn a_failing_pip_leaves_nothing_behind_and_its_last_lines_are_shown() {
-        let machine = machine_with_pip("echo 'ERROR: No matching distribution found' >&2; exit 1");
+        let machine = machine_with_pip(
+            "for n in 1 2 3 4 5 6 7 8 9; do echo \"Ignoring p$n: markers do not match\"; done\n\
+             echo 'ERROR: No matching distribution found' >&2; exit 1",
+        );
         let error =
             Jupyter::make_private(&machine.system, &Interrupt::default(), &|_| {}).unwrap_err();
         let missing = error
@@ -360,6 +376,7 @@ mod tests {
             missing.what.contains("No matching distribution"),
             "{missing}"
         );
+        assert!(!missing.what.contains("Ignoring"), "{missing}");
         assert!(missing.mend.contains("network"), "{missing}");
         assert!(!private_venv(&machine.system).exists());
     }

@@ -110,7 +110,7 @@ fn find_or_make_jupyter(
     let jupyter = match Jupyter::find(system) {
         Some(jupyter) => jupyter,
         None => {
-            step.waits_for("none of version 4 found, making a private one; a download of about 60 MB, a minute or two");
+            step.waits_for("none of version 4 found, making a private one; a download of about 50 MB, a minute or two");
             let made = Jupyter::make_private(system, interrupt, &|progress| step.show(progress));
             if interrupt.came() {
                 bail!("broken off; nothing half-made stays behind");

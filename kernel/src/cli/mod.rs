@@ -115,6 +115,10 @@ enum Command {
     )]
     #[command(after_long_help = "Example:\n  threadbook doctor")]
     Doctor,
+    /// Build the prelude, and end: what `lab` starts, so that it does not itself keep the memory that this takes
+    #[command(hide = true)]
+    #[command(after_long_help = "Example:\n  threadbook prebuild")]
+    Prebuild,
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +248,7 @@ fn dispatch(command: Command, parts: &dyn Parts) -> anyhow::Result<bool> {
             LessonsTask::List(folders) => parts.lessons_list(&folders.into()).map(|()| true),
         },
         Command::Doctor => doctor::doctor(&System::here()?, parts),
+        Command::Prebuild => parts.prebuild_prelude_here().map(|()| true),
     }
 }
 
@@ -310,6 +315,9 @@ mod tests {
     impl Parts for FakeParts {
         fn prebuild_prelude(&self, _: &dyn Fn(&str)) -> anyhow::Result<PathBuf> {
             Ok(self.folder.join("prelude"))
+        }
+        fn prebuild_prelude_here(&self) -> anyhow::Result<()> {
+            Ok(())
         }
         fn prelude_built(&self) -> Option<PathBuf> {
             self.built.clone()

@@ -15,6 +15,12 @@ pub trait Parts {
     /// When the sources cannot be written or the build fails; the message holds the compiler's own words.
     fn prebuild_prelude(&self, progress: &dyn Fn(&str)) -> anyhow::Result<PathBuf>;
 
+    /// Does it in this process, which is then 400 MB larger: evcxr and its rust-analyzer have run in it. For a process that ends afterwards.
+    ///
+    /// # Errors
+    /// As above.
+    fn prebuild_prelude_here(&self) -> anyhow::Result<()>;
+
     /// Gives the folder of the prelude when it is already built for the toolchain at hand. Builds nothing, asks no network.
     fn prelude_built(&self) -> Option<PathBuf>;
 

@@ -1,6 +1,7 @@
 //! evcxr, and the only file that names it: what a cell comes back with, in our own types.
 //!
-//! Blocks while it compiles and while the learner's code runs; see `traps` in ARCHITECTURE.md for what evcxr does behind these calls.
+//! Blocks while it compiles and while the learner's code runs. evcxr may panic, and starts a new worker by itself when the old one is gone: both are
+//! told apart here.
 
 use super::diagnostics::{CellSpan, Diagnostic};
 use crate::cell::{Completion, MimeBundle};

@@ -1,4 +1,4 @@
-//! A lesson's text, read into a value that cannot be wrong: front matter here, prose in [`body`](super::body), cells in [`fence`](super::fence).
+//! A lesson's text, read into a value that cannot be wrong: front matter here, prose in [`super::body`], cells in [`super::fence`].
 //!
 //! Every mistake of a file is reported, not only the first.
 

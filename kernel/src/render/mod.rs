@@ -76,3 +76,380 @@ fn left_out(timeline: &Timeline) -> Option<usize> {
     let left_out = timeline.lanes.len() - shown_lanes(timeline).len();
     (left_out > 0).then_some(left_out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use threadbook_timeline::fold::fold;
+    use threadbook_timeline::script::{Random, trace};
+
+    fn picture(script: &str) -> Picture {
+        let place_of = |site: u16| {
+            Some(Place {
+                cell: 4,
+                line: site.into(),
+                text: String::new(),
+            })
+        };
+        draw(&fold(&trace(script)), &place_of, "t")
+    }
+
+    #[test]
+    fn two_threads_share_one_lock() {
+        let script = "main spawn ada; main spawn grace; ada take till; grace want till :7; @200 ada release till; ada exit; grace take till; grace release till; grace exit; main joined ada; main joined grace; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main   ################################################################################# done
+        ada    ...------######################################################.................. done
+        grace  ......------LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL------######......... done
+
+        # running   - ready   L waits for a lock   . not alive
+        270 µs in all
+          grace waited 160 µs for lock `till` (cell 4 line 7); let go by ada
+        ");
+    }
+
+    #[test]
+    fn a_receiver_waits_for_its_message() {
+        let script = "main spawn ada; main recv orders :2; @90 ada send orders; main got orders; ada exit; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main  ##############CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC------############## done
+        ada   ......--------------------------------------------------------##############...... done
+
+        # running   - ready   C waits on a channel   . not alive
+        120 µs in all
+          main waited 70 µs for a message on channel `orders` (cell 4 line 2); let go by ada
+        ");
+    }
+
+    #[test]
+    fn a_sender_waits_for_room() {
+        let script = "main spawn ada; ada send orders; ada full orders :5; @90 main got orders; ada send orders; ada exit; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main  ################################################################################## done
+        ada   ......--------#######CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC------########...... done
+
+        # running   - ready   C waits on a channel   . not alive
+        120 µs in all
+          ada waited 60 µs for room in channel `orders` (cell 4 line 5); let go by main
+        ");
+    }
+
+    #[test]
+    fn main_waits_for_the_group() {
+        let script = "main add bakers =2; main spawn ada; main spawn grace; main wait bakers :9; @100 ada done bakers; ada exit; @200 grace done bakers; grace exit; main on; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main   ##############WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW-------#### done
+        ada    .......----------------------------####.......................................... done
+        grace  ..........------------------------------------------------------------####....... done
+
+        # running   - ready   W waits for a wait group   . not alive
+        230 µs in all
+          main waited 160 µs for wait group `bakers` (cell 4 line 9); let go by grace
+        ");
+    }
+
+    #[test]
+    fn main_joins() {
+        let script = "main spawn ada; main join ada :3; @50 ada work; @150 ada worked; ada exit; main joined ada; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main  #########JJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJ----##### done
+        ada   ....-------------------=============================================#####......... done
+
+        # running   = computing   - ready   J waits for a task to end   . not alive
+        180 µs in all
+          main waited 140 µs for ada to end (cell 4 line 3); let go by ada
+        ");
+    }
+
+    #[test]
+    fn two_locks_in_two_orders_never_end() {
+        let script = "main spawn ada; main spawn grace; ada take flour; grace take sugar; ada want sugar :4; grace want flour :5; @300 main join ada :6";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main   ################################################################################# alive
+        ada    ..------######LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL alive
+        grace  .....------#####LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL alive
+
+        # running   - ready   L waits for a lock   . not alive
+        300 µs in all
+          main waited 0 ns for ada to end (cell 4 line 6), and still did at the end
+          ada waited 250 µs for lock `sugar` (cell 4 line 4), and still did at the end
+          grace waited 240 µs for lock `flour` (cell 4 line 5), and still did at the end
+        ");
+    }
+
+    #[test]
+    fn one_sleeps_and_one_loses_its_core() {
+        let script = "main spawn ada; main spawn grace; ada sleep; grace work; @200 grace offcore =80; @300 ada on; grace worked; grace exit; ada exit; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main   ################################################################################# done
+        ada    ..-----zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz########.. done
+        grace  ....------===================-------------------==========================###.... done
+
+        # running   = computing   - ready   z sleeps   . not alive
+        340 µs in all
+        ");
+    }
+
+    #[test]
+    fn a_panic_ends_a_lane() {
+        let script = "main spawn ada; ada take till; @60 ada panic no flour; ada release till; ada exit; main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main  ################################################################################## done
+        ada   .........---------#######################################################......... panicked
+
+        # running   - ready   . not alive
+        90 µs in all
+        ");
+    }
+
+    #[test]
+    fn a_thread_outlives_its_cell() {
+        let script = "main spawn _x; _x recv orders :8; @80 main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main      ############################################################################## done
+        thread 1  .........-----------CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC alive
+
+        # running   - ready   C waits on a channel   . not alive
+        80 µs in all
+          thread 1 waited 60 µs for a message on channel `orders` (cell 4 line 8), and still did at the end
+        ");
+    }
+
+    #[test]
+    fn a_crowd_in_a_long_cell_counts_steps() {
+        let script = "main spawn ada; main take till; ada want till; main release till; ada take till; ada release till; ada exit; @900000 main end";
+        insta::assert_snapshot!(picture(script).text, @r"
+        main  ################################################################################## done
+        ada   ..........---------------------LLLLLLLLLL----------#####################.......... done
+
+        # running   - ready   L waits for a lock   . not alive
+        one column per event, not by time; 900 ms in all
+          ada waited 10 µs for lock `till`; let go by main
+        ");
+    }
+
+    /// Reads HTML that is also XML, as far as this is needed: gives its tags, and panics where one is not closed, or an attribute is not quoted.
+    fn tags_of(html: &str) -> Vec<String> {
+        let (mut open, mut tags) = (Vec::new(), Vec::new());
+        let mut rest = html;
+        while let Some(start) = rest.find('<') {
+            let end = start + rest[start..].find('>').expect("a tag ends");
+            let tag = &rest[start + 1..end];
+            assert!(
+                tag.split(' ').next().is_some_and(|name| !name.is_empty()),
+                "`<` in text before {}",
+                &rest[start..end]
+            );
+            assert!(
+                tag.matches('"').count().is_multiple_of(2) && !tag.contains('<'),
+                "badly quoted: {tag}"
+            );
+            match tag.strip_prefix('/') {
+                Some(name) => {
+                    assert_eq!(open.pop(), Some(name), "closes what is not open, at {tag}");
+                }
+                None => {
+                    let name = tag
+                        .split([' ', '/'])
+                        .next()
+                        .expect("split gives at least one part");
+                    tags.push(name.to_owned());
+                    if !tag.ends_with('/') {
+                        open.push(name);
+                    }
+                }
+            }
+            rest = &rest[end + 1..];
+        }
+        assert!(open.is_empty(), "left open: {open:?}");
+        tags
+    }
+
+    const BUSY: &str = "main spawn ada; main spawn grace; ada take till :3; grace want till :4; main add w; main wait w; @200 ada release till; \
+        grace take till; grace send orders; ada done w; main on; main got orders; grace mark now; grace region oven; grace leave; grace panic no flour";
+
+    #[test]
+    fn html_is_well_formed_and_words_in_it_are_text() {
+        for name in [
+            "ada",
+            "<script>alert(1)</script>",
+            "a\"b'c&d",
+            "\u{7}\u{0}bell",
+            "a>b",
+            "]]>",
+            "größer",
+        ] {
+            let name = name.replace(' ', "_");
+            let picture = picture(
+                &BUSY
+                    .replace("ada", &name)
+                    .replace("no flour", "<b>no</b> flour"),
+            );
+            let tags = tags_of(&picture.html);
+            assert!(tags.iter().any(|tag| tag == "svg"), "{name}");
+            let known = [
+                "div", "style", "pre", "svg", "defs", "pattern", "rect", "circle", "path", "g",
+                "b", "i", "p", "details", "summary", "table", "tr", "th", "td",
+            ];
+            assert!(
+                tags.iter().all(|tag| known.contains(&tag.as_str())),
+                "{name}: {tags:?}"
+            );
+            assert!(
+                !picture.html.chars().any(|c| c.is_control() && c != '\n'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_sanitizer_leaves_of_the_drawing_has_no_words() {
+        let html = picture(BUSY).html;
+        let svg = &html
+            [html.find("<svg").expect("has a drawing")..html.find("<p ").expect("has a footer")];
+        let words: String = svg
+            .split('<')
+            .filter_map(|tag| tag.split_once('>'))
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(
+            words.trim(),
+            "",
+            "between tags, from the drawing to the footer"
+        );
+        assert!(html.contains("title=\"grace waited") && html.contains("data-t=\"grace\""));
+    }
+
+    #[test]
+    fn hover_texts_say_who_waited_for_what_where_and_by_whom_it_ended() {
+        let place_of = |site: u16| {
+            (site == 7).then(|| Place {
+                cell: 4,
+                line: 7,
+                text: "  oven.lock()".into(),
+            })
+        };
+        let html = draw(&fold(&trace("main spawn ada; main take oven; @100 ada want oven :7; @1900 main release oven; ada take oven")), &place_of, "t").html;
+        let want =
+            "ada waited 1.8 ms for lock `oven` (cell 4 line 7: `oven.lock()`); let go by main";
+        assert!(html.contains(want), "{html}");
+    }
+
+    #[test]
+    fn the_same_timeline_gives_the_same_bytes_and_no_id_gets_out_of_its_attribute() {
+        let timeline = fold(&trace(BUSY));
+        assert_eq!(
+            draw(&timeline, &|_| None, "a"),
+            draw(&timeline, &|_| None, "a")
+        );
+        assert!(
+            draw(&timeline, &|_| None, "a\"><script>")
+                .html
+                .starts_with("<div id=\"tb-ascript\">")
+        );
+    }
+
+    #[test]
+    fn many_events_stay_small() {
+        let mut script = String::new();
+        for task in 0..8 {
+            script += &format!("main spawn t{task};");
+        }
+        let mut random = Random::new(5);
+        for _ in 0..250 {
+            let (a, b) = (random.below(4), 4 + random.below(4));
+            script += &format!(
+                "t{a} take till :3; t{b} want till :4; t{a} send orders :5; t{b} got orders; t{a} release till; t{b} take till; t{b} release till;"
+            );
+        }
+        let timeline = fold(&trace(&script));
+        let place_of = |site: u16| {
+            Some(Place {
+                cell: 4,
+                line: site.into(),
+                text: "let mut till = till.lock().unwrap();".into(),
+            })
+        };
+        let picture = draw(&timeline, &place_of, "many");
+        assert!(
+            picture.html.len() < MOST_HTML,
+            "{} bytes",
+            picture.html.len()
+        );
+        tags_of(&picture.html);
+        assert_eq!(picture.json["edges"].as_array().map(Vec::len), Some(500));
+        assert!(
+            picture.json["edges_left_out"]
+                .as_u64()
+                .is_some_and(|left_out| left_out > 0)
+        );
+    }
+
+    #[test]
+    fn a_thousand_tasks_are_drawn_as_39_lanes_and_a_number() {
+        let script: String = (0..1000)
+            .map(|task| format!("main spawn t{task}; t{task} exit;"))
+            .collect();
+        let picture = picture(&script);
+        assert!(
+            picture.html.len() < MOST_HTML,
+            "{} bytes",
+            picture.html.len()
+        );
+        assert!(
+            picture.text.contains("962 more tasks are left out"),
+            "{}",
+            picture.text
+        );
+        assert!(picture.html.contains("962 more tasks are left out"));
+        assert_eq!(
+            picture.json["concurrent"].as_array().map(Vec::len),
+            Some(64 * 63 / 2)
+        );
+    }
+
+    #[test]
+    fn lines_of_lanes_have_at_most_100_columns() {
+        let picture = picture(
+            "main spawn a_name_that_is_far_too_long_for_any_label; main sleep; a_name_that_is_far_too_long_for_any_label panic x",
+        );
+        let lanes = picture.text.split("\n\n").next().expect("lanes come first");
+        assert!(
+            lanes.lines().all(|line| line.chars().count() <= 100),
+            "{lanes}"
+        );
+    }
+
+    #[test]
+    fn facts_hold_what_lessons_claim() {
+        let facts = picture("main spawn ada; main go grace; main recv orders; ada send orders; ada exit; main got orders; main join grace; grace exit; main joined grace; main end").json;
+        assert_eq!(
+            facts,
+            serde_json::json!({
+                "version": 1,
+                "lanes": [
+                    {"name": "main", "parent": null, "engine": "thread", "end": "done", "waits": [{"reason": "recv", "object": "orders"}, {"reason": "join", "object": "grace"}]},
+                    {"name": "ada", "parent": "main", "engine": "thread", "end": "done", "waits": []},
+                    {"name": "grace", "parent": "main", "engine": "green", "end": "done", "waits": []},
+                ],
+                "edges": [
+                    {"kind": "spawn", "from": "main", "to": "ada", "object": null},
+                    {"kind": "spawn", "from": "main", "to": "grace", "object": null},
+                    {"kind": "message", "from": "ada", "to": "main", "object": "orders"},
+                    {"kind": "join", "from": "grace", "to": "main", "object": null},
+                ],
+                "concurrent": [["ada", "grace"]],
+                "max_running": 1,
+                "dropped": 0,
+                "axis": "wall",
+            })
+        );
+    }
+
+    #[test]
+    fn nothing_recorded_draws_nothing_and_does_not_fail() {
+        let picture = draw(&Timeline::default(), &|_| None, "t");
+        tags_of(&picture.html);
+        assert_eq!(picture.json["lanes"], serde_json::json!([]));
+    }
+}

@@ -17,11 +17,11 @@ fn session() -> Session {
 }
 
 /// A request whose id is its number, so that answers show whom they answer.
-fn ask(id: u32, msg_type: &str, content: Value) -> Input {
+fn ask(id: u32, msg_type: &str, content: &Value) -> Input {
     ask_on(Channel::Shell, id, msg_type, content)
 }
 
-fn ask_on(channel: Channel, id: u32, msg_type: &str, content: Value) -> Input {
+fn ask_on(channel: Channel, id: u32, msg_type: &str, content: &Value) -> Input {
     let header = json!({"msg_id": id.to_string(), "msg_type": msg_type}).to_string();
     let parts = [
         "client",
@@ -46,7 +46,7 @@ fn run(id: u32, code: &str) -> Input {
     ask(
         id,
         "execute_request",
-        json!({"code": code, "silent": false}),
+        &json!({"code": code, "silent": false}),
     )
 }
 
@@ -248,7 +248,7 @@ fn a_red_cell_gives_one_error_and_takes_the_waiting_cells_along() {
                 ask(
                     1,
                     "execute_request",
-                    json!({"code": "a", "stop_on_error": false}),
+                    &json!({"code": "a", "stop_on_error": false}),
                 ),
                 &[
                     "1 busy",
@@ -371,7 +371,7 @@ fn a_silent_cell_is_not_counted_and_shows_nothing() {
         "silent",
         vec![
             (
-                ask(1, "execute_request", json!({"code": "a", "silent": true})),
+                ask(1, "execute_request", &json!({"code": "a", "silent": true})),
                 &["1 busy", "evaluate 1 [1] a"],
             ),
             (stream(Some(1), "x"), &[]),
@@ -386,7 +386,7 @@ fn a_silent_cell_is_not_counted_and_shows_nothing() {
                 ask(
                     2,
                     "execute_request",
-                    json!({"code": "b", "store_history": false}),
+                    &json!({"code": "b", "store_history": false}),
                 ),
                 &[
                     "2 busy",
@@ -420,7 +420,7 @@ fn a_silent_cell_is_not_counted_and_shows_nothing() {
                 ask(
                     4,
                     "history_request",
-                    json!({"hist_access_type": "tail", "n": 9, "output": false, "raw": true}),
+                    &json!({"hist_access_type": "tail", "n": 9, "output": false, "raw": true}),
                 ),
                 &[
                     "4 busy",
@@ -452,7 +452,7 @@ fn cursors_are_code_points_outside_and_bytes_inside() {
     let asked = session.handle(ask(
         1,
         "complete_request",
-        json!({"code": "é.äm", "cursor_pos": 4}),
+        &json!({"code": "é.äm", "cursor_pos": 4}),
     ));
     assert_eq!(
         asked.iter().map(line).collect::<Vec<_>>(),
@@ -491,7 +491,7 @@ fn an_editor_does_not_wait_for_a_cell() {
                 ask(
                     2,
                     "complete_request",
-                    json!({"code": "ab", "cursor_pos": 99}),
+                    &json!({"code": "ab", "cursor_pos": 99}),
                 ),
                 &[
                     "2 busy",
@@ -504,7 +504,7 @@ fn an_editor_does_not_wait_for_a_cell() {
                 ask(
                     3,
                     "inspect_request",
-                    json!({"code": "ab", "cursor_pos": 1, "detail_level": 0}),
+                    &json!({"code": "ab", "cursor_pos": 1, "detail_level": 0}),
                 ),
                 &[
                     "3 busy",
@@ -514,7 +514,7 @@ fn an_editor_does_not_wait_for_a_cell() {
                 ],
             ),
             (
-                ask(4, "is_complete_request", json!({"code": "fn f() {"})),
+                ask(4, "is_complete_request", &json!({"code": "fn f() {"})),
                 &[
                     "4 busy",
                     r#"4 shell is_complete_reply {"status":"incomplete","indent":"    "}"#,
@@ -530,7 +530,11 @@ fn an_editor_does_not_wait_for_a_cell() {
                 ],
             ),
             (
-                ask(5, "inspect_request", json!({"code": "ab", "cursor_pos": 1})),
+                ask(
+                    5,
+                    "inspect_request",
+                    &json!({"code": "ab", "cursor_pos": 1}),
+                ),
                 &["5 busy", "inspect 2 at 1"],
             ),
             (run(6, "b"), &[]),
@@ -553,7 +557,7 @@ fn an_editor_does_not_wait_for_a_cell() {
 
 #[test]
 fn an_interrupt_reaches_only_a_cell_that_runs() {
-    let interrupt = |id| ask_on(Channel::Control, id, "interrupt_request", json!({}));
+    let interrupt = |id| ask_on(Channel::Control, id, "interrupt_request", &json!({}));
     converse(
         "interrupt",
         vec![
@@ -606,7 +610,7 @@ fn a_shutdown_leaves_no_request_without_its_reply() {
                     Channel::Control,
                     3,
                     "shutdown_request",
-                    json!({"restart": true}),
+                    &json!({"restart": true}),
                 ),
                 &[
                     r#"1 shell execute_reply {"status":"aborted","execution_count":1,"ename":"Aborted","evalue":"not run to its end, since the kernel shuts down"}"#,
@@ -666,7 +670,7 @@ fn a_broken_evaluator_says_so_in_every_cell() {
                 ask(
                     3,
                     "complete_request",
-                    json!({"code": "ab", "cursor_pos": 1}),
+                    &json!({"code": "ab", "cursor_pos": 1}),
                 ),
                 &[
                     "3 busy",
@@ -714,7 +718,7 @@ fn every_request_gets_busy_one_reply_and_idle_in_any_state() {
                     }))),
                     _ => {}
                 }
-                let mut said = session.handle(ask_on(channel, 2, msg_type, content.clone()));
+                let mut said = session.handle(ask_on(channel, 2, msg_type, content));
                 // Whatever it waits for, it comes.
                 for job in 1..4 {
                     said.extend(session.handle(finished(job)));
@@ -759,7 +763,7 @@ fn comms_are_declined_politely() {
                 ask(
                     1,
                     "comm_open",
-                    json!({"comm_id": "c1", "target_name": "widget", "data": {}}),
+                    &json!({"comm_id": "c1", "target_name": "widget", "data": {}}),
                 ),
                 &[
                     "log",
@@ -769,18 +773,18 @@ fn comms_are_declined_politely() {
                 ],
             ),
             (
-                ask(2, "comm_msg", json!({"comm_id": "c1", "data": {}})),
+                ask(2, "comm_msg", &json!({"comm_id": "c1", "data": {}})),
                 &["2 busy", "2 idle"],
             ),
             (
-                ask(3, "comm_info_request", json!({})),
+                ask(3, "comm_info_request", &json!({})),
                 &[
                     "3 busy",
                     r#"3 shell comm_info_reply {"comms":{},"status":"ok"}"#,
                     "3 idle",
                 ],
             ),
-            (ask(4, "gossip", json!({})), &["log", "4 busy", "4 idle"]),
+            (ask(4, "gossip", &json!({})), &["log", "4 busy", "4 idle"]),
         ],
     );
 }

@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod frame;
+mod guard;
 pub mod sockets;
 
 use std::fmt;

@@ -5,12 +5,14 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 use std::{fs, io, thread};
 
 use bytes::Bytes;
 use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
-use tokio::sync::mpsc;
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
 use zeromq::{
     DealerSocket, Listener, PubSocket, RepSocket, RouterSocket, Socket, SocketRecv, SocketSend,
     SubSocket, ZmqError, ZmqMessage,
@@ -18,6 +20,7 @@ use zeromq::{
 
 use super::Channel;
 use super::frame::{Message, Signer};
+use super::guard::{Door, guard};
 
 /// How many received messages wait for whoever reads them; then the sockets wait too.
 const INBOX: usize = 256;
@@ -51,6 +54,14 @@ pub enum SocketError {
         /// What the library said.
         source: ZmqError,
     },
+    /// There is no place for the doorkeeper before a socket.
+    #[error("cannot stand before {channel}: {source}")]
+    Guard {
+        /// Which.
+        channel: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The heartbeat's thread could not be started.
     #[error("cannot start the heartbeat's thread: {source}")]
     Heartbeat {
@@ -69,6 +80,10 @@ pub struct Outbox {
     stdin: mpsc::UnboundedSender<Message>,
     /// `None` on the client's side, which only listens there.
     iopub: Option<mpsc::UnboundedSender<Message>>,
+    /// Where the sockets behind the doorkeepers lie; removed with this. `None` on the client's side.
+    _folder: Option<TempDir>,
+    /// The doors are open as long as this is there.
+    _open: Option<watch::Sender<()>>,
 }
 
 impl Outbox {
@@ -106,36 +121,48 @@ pub async fn listen(info: &ConnectionInfo) -> Result<(Outbox, Inbox), SocketErro
     let stdin = Bound::open(info, "stdin_port", info.stdin_port)?;
     let iopub = Bound::open(info, "iopub_port", info.iopub_port)?;
     let heartbeat = Bound::open(info, "hb_port", info.hb_port)?;
+    let folder = tempfile::Builder::new()
+        .prefix("threadbook-")
+        .tempdir()
+        .map_err(|source| SocketError::Guard {
+            channel: "the sockets",
+            source,
+        })?;
+    let (open, still_open) = watch::channel(());
+    let inside = (folder.path(), &still_open);
+    let beside = (folder.path().to_owned(), still_open.clone());
     thread::Builder::new()
         .name("heartbeat".to_owned())
-        .spawn(move || beat(heartbeat))
+        .spawn(move || beat(heartbeat, &beside.0, &beside.1))
         .map_err(|source| SocketError::Heartbeat { source })?;
 
     let signer = Signer::new(&info.key);
     let (incoming, inbox) = mpsc::channel(INBOX);
     let outbox = Outbox {
         shell: own_both(
-            shell.adopt::<RouterSocket>("shell").await?,
+            shell.adopt::<RouterSocket>(inside, "shell").await?,
             Channel::Shell,
             &signer,
             &incoming,
         ),
         control: own_both(
-            control.adopt::<RouterSocket>("control").await?,
+            control.adopt::<RouterSocket>(inside, "control").await?,
             Channel::Control,
             &signer,
             &incoming,
         ),
         stdin: own_both(
-            stdin.adopt::<RouterSocket>("stdin").await?,
+            stdin.adopt::<RouterSocket>(inside, "stdin").await?,
             Channel::Stdin,
             &signer,
             &incoming,
         ),
         iopub: Some(own_publisher(
-            iopub.adopt::<PubSocket>("iopub").await?,
+            iopub.adopt::<PubSocket>(inside, "iopub").await?,
             signer,
         )),
+        _folder: Some(folder),
+        _open: Some(open),
     };
     Ok((outbox, inbox))
 }
@@ -175,6 +202,8 @@ pub async fn connect(
             &incoming,
         ),
         iopub: None,
+        _folder: None,
+        _open: None,
     };
     Ok((outbox, inbox))
 }
@@ -203,32 +232,33 @@ fn address(info: &ConnectionInfo, port: u16) -> String {
 }
 
 /// A place that the kernel listens at already, and that no socket serves yet.
-enum Bound {
-    Tcp(TcpListener),
-    Ipc(UnixListener),
-}
+struct Bound(Door);
 
 impl Bound {
     fn open(info: &ConnectionInfo, field: &'static str, port: u16) -> Result<Bound, SocketError> {
         let bound = match info.transport {
             Transport::TCP => {
                 let ip = if info.ip == "*" { "0.0.0.0" } else { &info.ip };
-                TcpListener::bind((ip, port)).map(Bound::Tcp)
+                TcpListener::bind((ip, port)).map(Door::Tcp)
             }
-            Transport::IPC => bind_path(&format!("{}-{port}", info.ip)).map(Bound::Ipc),
+            Transport::IPC => bind_path(&format!("{}-{port}", info.ip)).map(Door::Ipc),
         };
-        bound.map_err(|source| SocketError::Bind {
+        bound.map(Bound).map_err(|source| SocketError::Bind {
             address: address(info, port),
             field,
             source,
         })
     }
 
-    async fn adopt<S: Socket>(self, channel: &'static str) -> Result<S, SocketError> {
-        let listener: Listener = match self {
-            Bound::Tcp(listener) => listener.into(),
-            Bound::Ipc(listener) => listener.into(),
-        };
+    /// Lets a socket of the library serve this place, behind a doorkeeper. `inside`: where that socket lies, and how long the door is open.
+    async fn adopt<S: Socket>(
+        self,
+        (folder, open): (&Path, &watch::Receiver<()>),
+        channel: &'static str,
+    ) -> Result<S, SocketError> {
+        let listener: Listener = guard(self.0, folder, channel, open.clone())
+            .map_err(|source| SocketError::Guard { channel, source })?
+            .into();
         let mut socket = S::new();
         match socket.bind_listener(listener).await {
             Ok(_) => Ok(socket),
@@ -364,7 +394,7 @@ fn name_of(identity: &Bytes) -> String {
 }
 
 /// Sends back whatever comes, for as long as the process lives.
-fn beat(bound: Bound) {
+fn beat(bound: Bound, folder: &Path, open: &watch::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -373,7 +403,7 @@ fn beat(bound: Bound) {
         Err(error) => return tracing::error!("no heartbeat: its runtime did not start: {error}"),
     };
     runtime.block_on(async {
-        let mut socket: RepSocket = match bound.adopt("heartbeat").await {
+        let mut socket: RepSocket = match bound.adopt((folder, open), "heartbeat").await {
             Ok(socket) => socket,
             Err(error) => return tracing::error!("no heartbeat: {error}"),
         };

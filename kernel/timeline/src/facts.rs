@@ -147,6 +147,11 @@ mod tests {
                 Some(Ordering::Less),
             ),
             (
+                "wait group that was at zero already",
+                "main spawn a; main add w; a done w; a exit; main pass w; main spawn b; b exit",
+                Some(Ordering::Less),
+            ),
+            (
                 "by way of another",
                 "main spawn a; main spawn x; a exit; x joined a; x send c; main got c; main spawn b; b exit",
                 Some(Ordering::Less),

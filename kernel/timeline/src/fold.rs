@@ -457,6 +457,12 @@ impl<'a> Fold<'a> {
                     self.groups.entry(event.obj).or_default().join(&known);
                 }
             }
+            Kind::Passed => {
+                self.object(event.obj, ObjectKind::WaitGroup);
+                if let Some(known) = self.groups.get(&event.obj) {
+                    self.tasks[at].ended.join(known);
+                }
+            }
             Kind::Joined => self.join(at, event.obj),
             Kind::WorkBegin => self.change(at, State::Computing, site, cpu),
             Kind::WorkEnd => self.change(at, State::Running, site, cpu),

@@ -204,6 +204,8 @@ numbered! {
         Load = 28,
         /// `task` wrote `obj`. `aux`: the value's low 32 bits.
         Store = 29,
+        /// `task` found the counter of wait group `obj` at zero and went on: what came before each `WgDone` has happened.
+        Passed = 30,
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `start`, `exit`, `panic TEXT`, `end` | `Start` (else by the task's first statement), `Exit` (wakes who joins), `Panic`, `CellEnd` |
 //! | `want M`, `take M`, `release M` | waits for a lock, has it, gives it back (wakes who waits longest) |
 //! | `full C`, `send C`, `recv C`, `got C`, `close C` | waits for room, sends (wakes a receiver), waits for a message, has it (wakes a sender), closes |
-//! | `add W`, `done W`, `wait W` | the counter goes up by `=N`, down (at zero wakes who waits), waits for zero |
+//! | `add W`, `done W`, `wait W`, `pass W` | the counter goes up by `=N`, down (at zero wakes who waits), waits for zero, finds it at zero |
 //! | `join T`, `joined T`, `scope S` | waits for a task, has its result, waits for a scope |
 //! | `sleep`, `on`, `wake T` | waits for time, goes on after any wait, lets `T` go on |
 //! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel`, `lock`, `group` |
@@ -152,6 +152,10 @@ impl Script {
             "recv" => self.block(task, Reason::Recv, named(), ObjectKind::Channel),
             "full" => self.block(task, Reason::Send, named(), ObjectKind::Channel),
             "wait" => self.block(task, Reason::Wait, named(), ObjectKind::WaitGroup),
+            "pass" => {
+                let group = self.object(named(), ObjectKind::WaitGroup);
+                self.event(task, Kind::Passed, group, 0, 0);
+            }
             "scope" => self.block(task, Reason::Scope, named(), ObjectKind::Scope),
             "join" => {
                 let other = self.task(named());
