@@ -321,7 +321,7 @@ mod tests {
         out
     }
 
-    fn span(generated: &str, text: &str, label: &str, extra: Value) -> Value {
+    fn span(generated: &str, text: &str, label: &str, extra: &Value) -> Value {
         let start = generated.find(text).expect("the text is in the file");
         let line_start = generated[..start].rfind('\n').map_or(0, |at| at + 1);
         let mut span = json!({
@@ -343,9 +343,9 @@ mod tests {
         let diagnostic = Diagnostic {
             json: json!({
                 "level": "error",
-                "spans": [span(generated, "\"ten\"", "expected `u32`, found `&str`", json!({})), span(generated, "store(oven)", "internal", json!({"is_primary": false}))],
+                "spans": [span(generated, "\"ten\"", "expected `u32`, found `&str`", &json!({})), span(generated, "store(oven)", "internal", &json!({"is_primary": false}))],
                 "children": [
-                    {"level": "help", "message": "use a number", "spans": [span(generated, "\"ten\"", "", json!({"suggested_replacement": "10"}))]},
+                    {"level": "help", "message": "use a number", "spans": [span(generated, "\"ten\"", "", &json!({"suggested_replacement": "10"}))]},
                     {"level": "note", "message": "evcxr says", "spans": []},
                 ],
             }),

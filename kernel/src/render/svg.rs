@@ -23,6 +23,8 @@ const LANE_PX: f64 = 22.0;
 const OBJECT_PX: f64 = 18.0;
 /// Spans narrower than this are drawn as one with their neighbours.
 const NARROW_PX: f64 = 1.5;
+/// Changes of an object nearer to each other than this are drawn as one.
+const FINEST_STEP_PX: f64 = 3.0;
 const MOST_OBJECTS: usize = 8;
 const MOST_EDGES: usize = 150;
 
@@ -80,6 +82,7 @@ struct Sheet<'a> {
     hovers: Vec<(f64, String)>,
     looks: BTreeSet<usize>,
     edge_kinds: BTreeSet<EdgeKind>,
+    arrows_left_out: usize,
     bottom: f64,
 }
 
@@ -117,6 +120,7 @@ impl<'a> Sheet<'a> {
             hovers: Vec::new(),
             looks: BTreeSet::new(),
             edge_kinds: BTreeSet::new(),
+            arrows_left_out: 0,
         }
     }
 
@@ -212,12 +216,16 @@ impl<'a> Sheet<'a> {
                     until - from
                 );
             }
+            let mut held_until = 0.0;
             for hold in &lane.holds {
                 let (from, until) = (
                     self.x(hold.from),
                     self.x(hold.until.unwrap_or(self.words.timeline.end)),
                 );
-                if until - from >= 0.7 && paths.get(&HOLD).map_or(0, String::len) < 8000 {
+                // A hold that is too short to be seen is drawn as a dot, and of those that fall on one place, one.
+                let until = until.max(from + 0.7);
+                if until > held_until + 0.5 {
+                    held_until = until;
                     let path = paths.entry(HOLD).or_default();
                     _ = write!(
                         path,
@@ -407,6 +415,8 @@ impl<'a> Sheet<'a> {
             all.len() <= MOST_EDGES || edge.ended_wait || edge.kind == EdgeKind::Spawn
         };
         let mut paths: HashMap<EdgeKind, String> = HashMap::new();
+        let shown = all.iter().filter(told).count().min(MOST_EDGES);
+        self.arrows_left_out = all.len() - shown;
         for edge in all.iter().filter(told).take(MOST_EDGES) {
             let (Some(&from), Some(&to)) = (self.row.get(&edge.from), self.row.get(&edge.to))
             else {
@@ -471,19 +481,11 @@ impl<'a> Sheet<'a> {
             );
             let mut path = String::new();
             let mut drawn_until = 0.0;
-            for (index, (at, value)) in object.counter.iter().enumerate() {
-                let next = object
-                    .counter
-                    .get(index + 1)
-                    .map_or(self.words.timeline.end, |change| change.0);
-                let (from, until) = (self.x(*at), self.x(next));
-                if until - from < 0.4 || path.len() > 3000 {
-                    continue;
-                }
+            for (from, until, value) in self.steps_of(object) {
                 let height = if object.kind == ObjectKind::Mutex {
-                    f64::from(u8::from(*value > 0)) * 13.0
+                    f64::from(u8::from(value > 0)) * 13.0
                 } else {
-                    13.0 * f64::from(*value) / highest
+                    13.0 * f64::from(value) / highest
                 };
                 if height > 0.0 {
                     _ = write!(
@@ -492,8 +494,8 @@ impl<'a> Sheet<'a> {
                     );
                 }
                 let text = if object.kind == ObjectKind::Mutex {
-                    if *value > 0 {
-                        self.words.task(*value).to_owned()
+                    if value > 0 {
+                        self.words.task(value).to_owned()
                     } else {
                         String::new()
                     }
@@ -517,6 +519,28 @@ impl<'a> Sheet<'a> {
             );
             self.bottom += OBJECT_PX;
         }
+    }
+
+    /// What an object's lane shows: from, until, value. Where more changes than can be told apart, the highest value of each stretch of pixels; a lock
+    /// that changes hands within a stretch shows as held there, and by whom it ends.
+    fn steps_of(&self, object: &Object) -> Vec<(f64, f64, u32)> {
+        let end = self.words.timeline.end;
+        let mut steps: Vec<(f64, f64, u32)> = Vec::new();
+        for (index, (at, value)) in object.counter.iter().enumerate() {
+            let next = object.counter.get(index + 1).map_or(end, |change| change.0);
+            let (from, until) = (self.x(*at), self.x(next));
+            match steps.last_mut() {
+                Some(last) if last.1 - last.0 < FINEST_STEP_PX && until - from < FINEST_STEP_PX => {
+                    last.1 = until;
+                    last.2 = match object.kind {
+                        ObjectKind::Mutex if *value > 0 => *value,
+                        _ => last.2.max(*value),
+                    };
+                }
+                _ => steps.push((from, until, *value)),
+            }
+        }
+        steps
     }
 
     /// What the marks mean, for those that occur.
@@ -587,6 +611,14 @@ impl<'a> Sheet<'a> {
              <pattern id=\"{prefix}-chan\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\"><rect width=\"6\" height=\"6\" fill=\"#0072b2\" opacity=\".18\"/><circle cx=\"3\" cy=\"3\" r=\"1.5\" fill=\"#0072b2\"/></pattern>\
              <pattern id=\"{prefix}-wait\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\"><rect width=\"5\" height=\"5\" fill=\"#cc79a7\" opacity=\".25\"/><rect width=\"2\" height=\"5\" fill=\"#cc79a7\"/></pattern></defs>"
         );
+        let mut footer = self.words.footer();
+        if self.arrows_left_out > 0 {
+            _ = write!(
+                footer,
+                " · {} more arrows are left out",
+                self.arrows_left_out
+            );
+        }
         format!(
             "<div id=\"{prefix}\"><style>{style}</style>\
              <div class=\"u\">The drawing shows once this notebook is trusted (File, Trust Notebook). The same as text:<pre>{}</pre></div>\
@@ -596,7 +628,7 @@ impl<'a> Sheet<'a> {
             escaped(&self.words.label()),
             self.shapes,
             self.labels,
-            escaped(&self.words.footer()),
+            escaped(&footer),
             table(self.words, self.lanes, detail),
         )
     }
