@@ -224,21 +224,24 @@ fn build_script(package: &Value) -> Option<PathBuf> {
 }
 
 fn metadata(here: &Path) -> Value {
-    let output = Command::new(env::var_os("CARGO").expect("cargo sets it"))
-        .current_dir(here)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--offline",
-            "--filter-platform",
-        ])
-        .arg(env::var("TARGET").expect("cargo sets it"))
-        .output()
-        .expect("cargo runs, since it runs this");
+    let ask = |network: &[&str]| {
+        Command::new(env::var_os("CARGO").expect("cargo sets it"))
+            .current_dir(here)
+            .args(["metadata", "--format-version", "1", "--filter-platform"])
+            .arg(env::var("TARGET").expect("cargo sets it"))
+            .args(network)
+            .output()
+            .expect("cargo runs, since it runs this")
+    };
+    // It wants every crate of the lock file, those for tests too, and a first build has fetched only what it compiles. So it may have to ask the
+    // network, but does not where all is there.
+    let mut output = ask(&["--offline"]);
+    if !output.status.success() {
+        output = ask(&[]);
+    }
     assert!(
         output.status.success(),
-        "`cargo metadata` failed, so the prelude's sources cannot be packed:\n{}",
+        "`cargo metadata` failed, so the prelude's sources cannot be packed; with a network, `cargo fetch` brings what it wants:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")

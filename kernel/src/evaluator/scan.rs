@@ -13,6 +13,9 @@ const BEGIN_CONTENT: &str = "EVCXR_BEGIN_CONTENT ";
 const END_CONTENT: &str = "\nEVCXR_END_CONTENT\n";
 const LINE_TOKENS: [&str; 3] = [COMPLETE, PANIC, QUESTION_MARK];
 
+/// How the prelude's end mark begins, behind the prefix.
+const END_MARK: &str = "{\"mark\":\"end\"";
+
 /// The longest content block that is held back while its end is awaited.
 const MAX_CONTENT: usize = 32 << 20;
 /// The longest line that the prelude marks, and the longest name of a variable.
@@ -172,7 +175,7 @@ impl Scanner {
             };
         }
         if bytes.starts_with(BEGIN_CONTENT.as_bytes()) {
-            return content_token(bytes);
+            return self.content_token(bytes);
         }
         let unfinished = LINE_TOKENS
             .iter()
@@ -183,6 +186,38 @@ impl Scanner {
             Token::Unfinished
         } else {
             Token::Text(1)
+        }
+    }
+
+    /// A value's block is whole when its end has come. When the cell's end comes first, the block's beginning was the learner's text.
+    fn content_token(&self, bytes: &[u8]) -> Token {
+        let find = |needle: &[u8], from: usize| {
+            let windows = bytes.get(from..)?.windows(needle.len());
+            windows
+                .enumerate()
+                .find(|(_, window)| *window == needle)
+                .map(|(at, _)| from + at)
+        };
+        let Some(head) = line_len(bytes) else {
+            return if bytes.len() > MAX_LINE {
+                Token::Text(1)
+            } else {
+                Token::Unfinished
+            };
+        };
+        let end_mark = self.mark_prefix.as_ref().and_then(|prefix| {
+            let mark = [prefix, END_MARK.as_bytes()].concat();
+            find(&mark, head)
+        });
+        // An empty content has its end right after the head's newline, so the search begins at that newline.
+        match find(END_CONTENT.as_bytes(), head - 1) {
+            Some(end) if end_mark.is_none_or(|mark| end < mark) => Token::Content {
+                mime: BEGIN_CONTENT.len()..head - 1,
+                body: head.min(end)..end.max(head.min(end)),
+                len: end + END_CONTENT.len(),
+            },
+            _ if end_mark.is_some() || bytes.len() > MAX_CONTENT => Token::Text(1),
+            _ => Token::Unfinished,
         }
     }
 
@@ -296,32 +331,6 @@ fn line_len(bytes: &[u8]) -> Option<usize> {
         .iter()
         .position(|&byte| byte == b'\n')
         .map(|at| at + 1)
-}
-
-fn content_token(bytes: &[u8]) -> Token {
-    let Some(head) = line_len(bytes) else {
-        return if bytes.len() > MAX_LINE {
-            Token::Text(1)
-        } else {
-            Token::Unfinished
-        };
-    };
-    // An empty content has its end right after the head's newline, so the search begins at that newline.
-    let end = bytes[head - 1..]
-        .windows(END_CONTENT.len())
-        .position(|window| window == END_CONTENT.as_bytes());
-    match end {
-        Some(at) => {
-            let end = head - 1 + at;
-            Token::Content {
-                mime: BEGIN_CONTENT.len()..head - 1,
-                body: head.min(end)..end.max(head.min(end)),
-                len: end + END_CONTENT.len(),
-            }
-        }
-        None if bytes.len() > MAX_CONTENT => Token::Text(1),
-        None => Token::Unfinished,
-    }
 }
 
 #[cfg(test)]

@@ -303,6 +303,16 @@ mod tests {
     }
 
     #[test]
+    fn the_style_sheet_has_all_its_lengths() {
+        let html = picture(BUSY).html;
+        assert!(html.contains(" .d{position:relative;width:940px;height:"));
+        for placeholder in ["WIDTH", "HEIGHT", "ID", "PRE"] {
+            let style = &html[..html.find("</style>").expect("has a style sheet")];
+            assert!(!style.contains(placeholder), "{placeholder}");
+        }
+    }
+
+    #[test]
     fn what_a_sanitizer_leaves_of_the_drawing_has_no_words() {
         let html = picture(BUSY).html;
         let svg = &html

@@ -595,12 +595,12 @@ impl<'a> Sheet<'a> {
 
     fn html(mut self, text: &str, detail: usize) -> String {
         let height = self.bottom.ceil();
+        // The lengths first: there is an `ID` in `WIDTH`.
         let style = STYLE
+            .replace("WIDTH", &WIDTH_PX.to_string())
+            .replace("HEIGHT", &height.to_string())
             .replace("ID", &format!("#{}", self.prefix))
             .replace("PRE", &self.prefix);
-        let style = style
-            .replace("WIDTH", &WIDTH_PX.to_string())
-            .replace("HEIGHT", &height.to_string());
         // The heaviest stay; a small one lies above a large one, where the mouse finds it.
         self.hovers.sort_by(|a, b| b.0.total_cmp(&a.0));
         self.hovers.truncate(detail);
