@@ -117,10 +117,11 @@ class Kernel:
         self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))
         # Inherited by all that the kernel starts, wherever it goes: by this they are found again.
         self.mark = f"{name}-test-{os.getpid()}-{time.monotonic_ns()}"
-        with self.log.open("wb") as log:
-            self.manager.start_kernel(
-                env={**os.environ, "THREADBOOK_TEST_MARK": self.mark}, cwd=str(folder), stdout=log, stderr=log
-            )
+        # Open as long as this is: a restart starts the kernel with the same file.
+        self.sink = self.log.open("wb")
+        self.manager.start_kernel(
+            env={**os.environ, "THREADBOOK_TEST_MARK": self.mark}, cwd=str(folder), stdout=self.sink, stderr=self.sink
+        )
         self.elsewhere = []
         self.connect()
 
@@ -245,6 +246,7 @@ class Kernel:
         self.client.stop_channels()
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=True)
+        self.sink.close()
         for pid in processes_with(self.mark):
             try:
                 os.kill(pid, signal.SIGKILL)
