@@ -49,7 +49,7 @@ pub fn lab(system: &System, parts: &dyn Parts, wishes: &Wishes) -> anyhow::Resul
         wishes
             .folder
             .clone()
-            .unwrap_or_else(|| system.home.join("threadbook")),
+            .unwrap_or_else(|| usual_folder(&system.home)),
     )?;
 
     let interrupt = Interrupt::listen()?;
@@ -300,9 +300,31 @@ fn one_at_a_time(system: &System) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// Where the lessons go when nobody says: `~/threadbook`; beside it when that is a clone of this project, whose files they would lie among.
+fn usual_folder(home: &Path) -> PathBuf {
+    let folder = home.join("threadbook");
+    if folder.join("Cargo.toml").exists() {
+        home.join("threadbook-lessons")
+    } else {
+        folder
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lessons_never_go_among_the_files_of_a_clone() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(usual_folder(home.path()), home.path().join("threadbook"));
+        fs::create_dir(home.path().join("threadbook")).unwrap();
+        fs::write(home.path().join("threadbook/Cargo.toml"), "").unwrap();
+        assert_eq!(
+            usual_folder(home.path()),
+            home.path().join("threadbook-lessons")
+        );
+    }
 
     #[test]
     fn jupyter_is_bound_to_loopback_and_opens_the_first_lesson() {
