@@ -16,8 +16,8 @@ use threadbook_timeline::format::{Kind, ObjectKind, Reason};
 
 use crate::object::Object;
 use crate::recorder::{self, Here};
-use crate::rt::{self, Token, Wakeup};
-use crate::wait::Wait;
+use crate::rt::{self, Ended, Token, Wakeup};
+use crate::wait::{Subject, Wait, Words};
 
 /// Makes a channel without a bound: sending never waits.
 ///
@@ -65,6 +65,9 @@ struct State<T> {
     received: u32,
     senders: usize,
     receivers: usize,
+    /// Who used an end last, and where: by sending, receiving or cloning. What a report can say of ends that nobody uses any more.
+    sender_used: (u32, Here),
+    receiver_used: (u32, Here),
     /// Who waits for a message. While anybody does, the queue is empty.
     takers: VecDeque<Arc<Taker<T>>>,
     /// Who waits for room. While anybody does, the queue is full.
@@ -120,6 +123,20 @@ enum Refused {
     TimedOut,
 }
 
+impl Refused {
+    /// Why a wait gave nothing. Unwinds a task that was told to end, unless it does already: then the channel is of no more use to it.
+    fn after(ended: Ended) -> Refused {
+        match ended {
+            Ended::Woken => Refused::Disconnected,
+            Ended::TimedOut => Refused::TimedOut,
+            Ended::Cut => {
+                rt::unwind();
+                Refused::Disconnected
+            }
+        }
+    }
+}
+
 impl<T> Channel<T> {
     fn ends(capacity: Option<usize>, made: Here) -> (Sender<T>, Receiver<T>) {
         let shown = capacity.map_or(u32::MAX, |capacity| {
@@ -131,6 +148,8 @@ impl<T> Channel<T> {
             received: 0,
             senders: 1,
             receivers: 1,
+            sender_used: (recorder::current_task(), made),
+            receiver_used: (recorder::current_task(), made),
             takers: VecDeque::new(),
             givers: VecDeque::new(),
         };
@@ -155,6 +174,7 @@ impl<T> Channel<T> {
     fn send(&self, message: T, patience: Patience, here: Here) -> Result<(), (T, Refused)> {
         rt::point();
         let mut state = self.state();
+        state.sender_used = (recorder::current_task(), here);
         if state.receivers == 0 {
             return Err((message, Refused::Disconnected));
         }
@@ -191,9 +211,10 @@ impl<T> Channel<T> {
             offer: Mutex::new(Offer::Message(message)),
         });
         state.givers.push_back(giver.clone());
-        let wait = Wait::begin(Reason::Send, self.object.id(), state.givers.len(), here);
-        let woken = rt::block(&giver.token, state, patience.deadline());
-        if !woken {
+        let wait =
+            Wait::begin(Reason::Send, self.object.id(), state.givers.len(), here).about(self);
+        let ended = rt::block(&giver.token, &wait, state, patience.deadline());
+        if ended != Ended::Woken {
             self.state()
                 .givers
                 .retain(|other| !other.token.is(&giver.token));
@@ -213,20 +234,14 @@ impl<T> Channel<T> {
         wait.end();
         match offer {
             Offer::Taken(..) => Ok(()),
-            Offer::Message(message) => Err((
-                message,
-                if woken {
-                    Refused::Disconnected
-                } else {
-                    Refused::TimedOut
-                },
-            )),
+            Offer::Message(message) => Err((message, Refused::after(ended))),
         }
     }
 
     fn recv(&self, patience: Patience, here: Here) -> Result<T, Refused> {
         rt::point();
         let mut state = self.state();
+        state.receiver_used = (recorder::current_task(), here);
         if let Some(message) = state.queue.pop_front() {
             state.received = state.received.wrapping_add(1);
             recorder::record(
@@ -267,9 +282,10 @@ impl<T> Channel<T> {
             given: Mutex::new(None),
         });
         state.takers.push_back(taker.clone());
-        let wait = Wait::begin(Reason::Recv, self.object.id(), state.takers.len(), here);
-        let woken = rt::block(&taker.token, state, patience.deadline());
-        if !woken {
+        let wait =
+            Wait::begin(Reason::Recv, self.object.id(), state.takers.len(), here).about(self);
+        let ended = rt::block(&taker.token, &wait, state, patience.deadline());
+        if ended != Ended::Woken {
             self.state()
                 .takers
                 .retain(|other| !other.token.is(&taker.token));
@@ -281,11 +297,7 @@ impl<T> Channel<T> {
                 recorder::record(Kind::Received, self.object.id(), number, 0, Some(here));
                 Ok(message)
             }
-            None => Err(if woken {
-                Refused::Disconnected
-            } else {
-                Refused::TimedOut
-            }),
+            None => Err(Refused::after(ended)),
         }
     }
 
@@ -305,6 +317,42 @@ impl<T> Channel<T> {
             .filter(|token| token.claim())
             .map(|token| rt::wake(token, self.object.id(), None))
             .collect()
+    }
+}
+
+impl<T> Subject for Channel<T> {
+    fn object(&self) -> Option<&Object> {
+        Some(&self.object)
+    }
+
+    fn advice(&self, reason: Reason, waiting: u32) -> Vec<Words> {
+        let state = self.state();
+        let (count, end, (user, place)) = match reason {
+            Reason::Send => (state.receivers, "receiver", state.receiver_used),
+            _ => (state.senders, "sender", state.sender_used),
+        };
+        drop(state);
+        let has = if count == 1 { "is" } else { "are" };
+        let plural = if count == 1 { "" } else { "s" };
+        let mut words = vec![Words::Text(format!(
+            "; {count} {end}{plural} {has} alive, last used by "
+        ))];
+        if user == waiting {
+            words.push("this task itself".into());
+        } else {
+            words.push(Words::Task(user));
+        }
+        words.push(" at ".into());
+        words.push(Words::At(place));
+        words.push(
+            match (reason, user == waiting) {
+                (Reason::Send, _) => ", and nobody receives from it",
+                (_, true) => ": drop it before this wait, so that the channel can end",
+                (_, false) => ": who is done with it must drop it, so that the channel can end",
+            }
+            .into(),
+        );
+        words
     }
 }
 
@@ -426,8 +474,12 @@ impl<T> Sender<T> {
 }
 
 impl<T> Clone for Sender<T> {
+    #[track_caller]
     fn clone(&self) -> Sender<T> {
-        self.channel.state().senders += 1;
+        let mut state = self.channel.state();
+        state.senders += 1;
+        state.sender_used = (recorder::current_task(), Location::caller());
+        drop(state);
         Sender {
             channel: self.channel.clone(),
         }
@@ -571,8 +623,12 @@ impl<T> Receiver<T> {
 }
 
 impl<T> Clone for Receiver<T> {
+    #[track_caller]
     fn clone(&self) -> Receiver<T> {
-        self.channel.state().receivers += 1;
+        let mut state = self.channel.state();
+        state.receivers += 1;
+        state.receiver_used = (recorder::current_task(), Location::caller());
+        drop(state);
         Receiver {
             channel: self.channel.clone(),
         }

@@ -15,7 +15,8 @@ use std::sync::OnceLock;
 use threadbook_timeline::format::{Kind, MAIN_TASK};
 
 use crate::recorder;
-use crate::task;
+use crate::rt;
+use crate::wait::Words;
 
 const MARK_FD: &str = "THREADBOOK_MARK_FD";
 const MARK_PREFIX: &str = "THREADBOOK_MARK_PREFIX";
@@ -37,6 +38,7 @@ thread_local! {
 pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
     let begun = catch_unwind(|| {
         recorder::become_task(MAIN_TASK, None);
+        rt::begin_cell();
         recorder::recalibrate();
         set_hook();
         PANICS.set(0);
@@ -91,7 +93,7 @@ fn note(panic: &PanicHookInfo<'_>) {
         .location()
         .map(|place| unsafe { &*std::ptr::from_ref(place).cast() });
     recorder::record(Kind::Panic, 0, 0, recorder::intern_remark(message), place);
-    task::panic_is_recorded();
+    rt::current().tell_panic();
     write_mark(|line| {
         let current = std::thread::current();
         line.write_str(r#"{"mark":"panic","task":"#)?;
@@ -111,6 +113,69 @@ fn note(panic: &PanicHookInfo<'_>) {
         }
         line.write_str("}")
     });
+}
+
+/// A sentence of a report.
+pub type Sentence = Vec<Words>;
+
+/// How long the sentences of a report may be together, so that it fits into a mark.
+const LONGEST_SENTENCES: usize = 2400;
+
+/// Tells of a deadlock: to the kernel by a mark, elsewhere on standard error. `stuck`: how many tasks are in it; `names`: those that have one.
+pub fn tell_deadlock(ring: bool, sentences: &[Sentence], stuck: usize, names: &[(u32, &str)]) {
+    if mark_target().is_none() {
+        let heading = match (ring, stuck) {
+            (true, 1) => "deadlock: a task waits for itself",
+            (true, _) => "deadlock: these tasks wait for each other, in a ring",
+            (false, _) => "deadlock: every task waits, and none is left that could wake another",
+        };
+        let name = |task: u32| {
+            names
+                .iter()
+                .find(|known| known.0 == task)
+                .map(|known| known.1)
+        };
+        let told: Vec<String> = sentences
+            .iter()
+            .map(|sentence| plain(sentence, &name))
+            .collect();
+        eprintln!("{heading}\n  {}", told.join("\n  "));
+        return;
+    }
+    write_mark(|line| {
+        write!(
+            line,
+            r#"{{"mark":"deadlock","ring":{ring},"stuck":{stuck},"sentences":["#
+        )?;
+        let begin = line.len;
+        for (at, sentence) in sentences.iter().enumerate() {
+            let before = line.len;
+            if at > 0 {
+                line.write_str(",")?;
+            }
+            let written = line.write_sentence(sentence, names);
+            if written.is_err() || line.len - begin > LONGEST_SENTENCES {
+                // The rest is counted by `stuck`; a report of one sentence always fits.
+                line.len = before;
+                break;
+            }
+        }
+        line.write_str("]}")
+    });
+}
+
+/// A sentence for people who have the source files.
+fn plain<'a>(sentence: &Sentence, name: &impl Fn(u32) -> Option<&'a str>) -> String {
+    let word = |word: &Words| match word {
+        Words::Text(text) => text.clone(),
+        Words::Task(task) => match name(*task) {
+            Some(name) => format!("`{name}`"),
+            None => format!("task {task}"),
+        },
+        Words::Object(_, called) => called.clone(),
+        Words::At(here) => here.to_string(),
+    };
+    sentence.iter().map(word).collect()
 }
 
 /// Where marks go: the descriptor, and what stands before each; `None` outside of a kernel.
@@ -172,6 +237,37 @@ impl fmt::Write for Line {
 }
 
 impl Line {
+    /// Writes a sentence as a JSON array: text as strings, `{"task":5,"name":"ada"}`, `{"object":7,"name":"`till`"}`, `{"build":3,"line":9}`.
+    fn write_sentence(&mut self, sentence: &Sentence, names: &[(u32, &str)]) -> fmt::Result {
+        self.write_str("[")?;
+        for (at, word) in sentence.iter().enumerate() {
+            if at > 0 {
+                self.write_str(",")?;
+            }
+            match word {
+                Words::Text(text) => self.write_json(text, 400)?,
+                Words::Task(task) => {
+                    write!(self, r#"{{"task":{task}"#)?;
+                    if let Some((_, name)) = names.iter().find(|known| known.0 == *task) {
+                        self.write_str(r#","name":"#)?;
+                        self.write_json(name, 80)?;
+                    }
+                    self.write_str("}")?;
+                }
+                Words::Object(object, called) => {
+                    write!(self, r#"{{"object":{object},"name":"#)?;
+                    self.write_json(called, 80)?;
+                    self.write_str("}")?;
+                }
+                Words::At(here) => {
+                    let (build, line) = (recorder::build_of(here), here.line());
+                    write!(self, r#"{{"build":{build},"line":{line}}}"#)?;
+                }
+            }
+        }
+        self.write_str("]")
+    }
+
     /// Writes a JSON string, cut off with an ellipsis where it would become longer than `longest` bytes.
     fn write_json(&mut self, text: &str, longest: usize) -> fmt::Result {
         self.write_str("\"")?;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use threadbook_timeline::format::{Kind, ObjectKind, Reason};
 
 use crate::object::Object;
 use crate::recorder::{self, Here};
-use crate::rt::{self, Token};
-use crate::wait::Wait;
+use crate::rt::{self, Ended, Token};
+use crate::wait::{Holder, Subject, Wait};
 
 /// Somebody has the lock.
 const LOCKED: u32 = 1;
@@ -58,6 +58,9 @@ pub struct Mutex<T: ?Sized> {
     /// How often the lock was taken; written only by who has it.
     turns: AtomicU32,
     poisoned: AtomicBool,
+    /// The task that has the lock, and the line where it took it: for reports. 0 while nobody has it.
+    holder: AtomicU32,
+    taken_at: AtomicPtr<Location<'static>>,
     queue: std::sync::Mutex<VecDeque<Arc<Waiter>>>,
     value: UnsafeCell<T>,
 }
@@ -88,6 +91,8 @@ impl<T> Mutex<T> {
             waiting: AtomicU32::new(0),
             turns: AtomicU32::new(0),
             poisoned: AtomicBool::new(false),
+            holder: AtomicU32::new(0),
+            taken_at: AtomicPtr::new(std::ptr::null_mut()),
             queue: std::sync::Mutex::default(),
             value: UnsafeCell::new(value),
         }
@@ -119,7 +124,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Takes the lock; it is given back when the guard is dropped.
     ///
     /// Blocks the calling thread until the lock is free, drawn on its lane from the call to the moment it has it. A thread that has it already waits for
-    /// itself, for ever.
+    /// itself: that is reported as a deadlock, and unwinds it.
     ///
     /// # Errors
     /// When the lock is poisoned: a thread panicked while it had it. The guard is in the error.
@@ -197,9 +202,14 @@ impl<T: ?Sized> Mutex<T> {
     #[cold]
     fn lock_slowly(&self, here: Here) {
         let line = self.waiting.fetch_add(1, Ordering::Relaxed) as usize + 1;
-        let wait = Wait::begin(Reason::Lock, self.object.id(), line, here);
-        if !self.take_by_looking() {
-            self.take_by_queueing();
+        let subject = Watched(&self.object, &self.holder, &self.taken_at);
+        let wait = Wait::begin(Reason::Lock, self.object.id(), line, here).about(&subject);
+        if !self.take_by_looking() && !self.take_by_queueing(&wait) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            wait.end();
+            rt::unwind();
+            // It unwinds already, and a destructor that asks for a lock gets it or waits.
+            return self.lock_slowly(here);
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         wait.end();
@@ -217,7 +227,8 @@ impl<T: ?Sized> Mutex<T> {
         false
     }
 
-    fn take_by_queueing(&self) {
+    /// Waits in the queue until it has the lock; false when the task is to end instead.
+    fn take_by_queueing(&self, wait: &Wait<'_>) -> bool {
         let since = rt::now();
         let mut woken_before = false;
         loop {
@@ -228,7 +239,7 @@ impl<T: ?Sized> Mutex<T> {
                 if queue.is_empty() {
                     self.state.fetch_and(!QUEUED, Ordering::Relaxed);
                 }
-                return;
+                return true;
             }
             let waiter = Arc::new(Waiter {
                 token: Token::new(),
@@ -241,9 +252,12 @@ impl<T: ?Sized> Mutex<T> {
             } else {
                 queue.push_back(waiter.clone());
             }
-            rt::block(&waiter.token, queue, None);
+            if rt::block(&waiter.token, wait, queue, None) == Ended::Cut {
+                rt::lock(&self.queue).retain(|other| !Arc::ptr_eq(other, &waiter));
+                return false;
+            }
             if waiter.handed.load(Ordering::Relaxed) || self.try_take() {
-                return;
+                return true;
             }
             woken_before = true;
         }
@@ -259,7 +273,7 @@ impl<T: ?Sized> Mutex<T> {
             0,
             None,
         );
-        rt::point();
+        self.holder.store(0, Ordering::Relaxed);
         if self
             .state
             .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
@@ -294,6 +308,10 @@ impl<T: ?Sized> Mutex<T> {
     fn guard(&self, here: Here) -> LockResult<MutexGuard<'_, T>> {
         let turn = self.turns.load(Ordering::Relaxed).wrapping_add(1);
         self.turns.store(turn, Ordering::Relaxed);
+        self.holder
+            .store(recorder::current_task(), Ordering::Relaxed);
+        self.taken_at
+            .store(std::ptr::from_ref(here).cast_mut(), Ordering::Relaxed);
         recorder::record(Kind::Acquired, self.object.id(), turn, 0, Some(here));
         checked(
             self.is_poisoned(),
@@ -303,6 +321,25 @@ impl<T: ?Sized> Mutex<T> {
                 not_send: PhantomData,
             },
         )
+    }
+}
+
+/// A lock as a report sees it, whatever it holds.
+struct Watched<'a>(&'a Object, &'a AtomicU32, &'a AtomicPtr<Location<'static>>);
+
+impl Subject for Watched<'_> {
+    fn object(&self) -> Option<&Object> {
+        Some(self.0)
+    }
+
+    fn holders(&self, _reason: Reason) -> Vec<Holder> {
+        let task = self.1.load(Ordering::Relaxed);
+        // SAFETY: null, or a place that the compiler made, in a library that is never unloaded.
+        let since = unsafe { self.2.load(Ordering::Relaxed).as_ref() };
+        (task != 0)
+            .then_some(Holder { task, since })
+            .into_iter()
+            .collect()
     }
 }
 
@@ -394,7 +431,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if !self.unwound && rt::unwinding() {
+        if !self.unwound && rt::unwinding() && !rt::cut() {
             self.mutex.poisoned.store(true, Ordering::Relaxed);
         }
         self.mutex.unlock();

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use threadbook_timeline::fold::word_for;
 use threadbook_timeline::format::{Kind, ObjectKind};
 
 use crate::recorder::{self, Here};
@@ -77,6 +78,11 @@ impl Object {
     /// The name, if it was given one.
     pub fn name(&self) -> Option<&str> {
         self.name.get().map(|name| &**name)
+    }
+
+    /// What it is, and its name or where it was made.
+    pub fn in_words(&self) -> String {
+        format!("{} {self}", word_for(self.kind))
     }
 
     /// Where it was made.

@@ -13,9 +13,9 @@ use threadbook_timeline::format::{Kind, ObjectKind, Reason};
 
 use crate::object::Object;
 use crate::recorder::{self, Here};
-use crate::rt::{self, Token};
+use crate::rt::{self, Ended, Token};
 use crate::task::{self, Started};
-use crate::wait::Wait;
+use crate::wait::{Holder, Subject, Wait};
 
 /// What a scope knows of its tasks.
 pub struct Running {
@@ -32,6 +32,17 @@ struct State {
     not_joined: Vec<u32>,
     /// The scope's own task, once it waits.
     waiting: Option<Token>,
+    /// It was told to end while it waited.
+    cut: bool,
+}
+
+impl Subject for Running {
+    fn holders(&self, _reason: Reason) -> Vec<Holder> {
+        // Those that nobody joined are those that may still run; one that is over waits for nobody.
+        let state = rt::lock(&self.state);
+        let holder = |&task: &u32| Holder { task, since: None };
+        state.not_joined.iter().map(holder).collect()
+    }
 }
 
 impl Running {
@@ -67,19 +78,27 @@ impl Running {
 
     /// Waits until none of the tasks runs.
     fn wait(&self, here: Here) {
-        rt::point();
         let mut state = rt::lock(&self.state);
-        if state.running > 0 {
+        // Also one that is told to end waits for all of them: they may borrow from it.
+        while state.running > 0 {
             let token = Token::new();
             state.waiting = Some(token.clone());
-            let wait = Wait::begin(Reason::Scope, self.object.id(), 1, here);
-            rt::block(&token, state, None);
+            let wait = Wait::begin(Reason::Scope, self.object.id(), 1, here).about(self);
+            let ended = rt::block(&token, &wait, state, None);
             wait.end();
             state = rt::lock(&self.state);
+            if ended == Ended::Cut {
+                state.cut = true;
+            }
         }
+        let cut = state.cut;
         // What the tasks did came before what follows, for each of them, as if it had been joined.
         for task in state.not_joined.drain(..) {
             recorder::record(Kind::Joined, task, 0, 0, Some(here));
+        }
+        drop(state);
+        if cut {
+            rt::unwind();
         }
     }
 

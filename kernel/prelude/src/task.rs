@@ -1,7 +1,6 @@
 //! The body of a task from its start to its end, and what it leaves for whoever joins it. Shared by `spawn` and `scope`.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,19 +8,9 @@ use std::thread;
 use threadbook_timeline::format::{Engine, Kind, Reason};
 
 use crate::recorder::{self, Here};
-use crate::rt::{self, Carrier, Token};
+use crate::rt::{self, Carrier, Ended, FromOutside, Token};
 use crate::scope::Running;
-use crate::wait::Wait;
-
-thread_local! {
-    /// Whether the panic hook recorded the panic that unwinds this task.
-    static PANIC_RECORDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Says that the panic hook recorded a panic of the calling task.
-pub fn panic_is_recorded() {
-    PANIC_RECORDED.set(true);
-}
+use crate::wait::{Holder, Subject, Wait};
 
 /// What a task leaves behind.
 struct Packet<T> {
@@ -46,6 +35,15 @@ impl<T> Drop for Packet<T> {
         if let (Some(Err(_)), Some(scope)) = (&left.result, &self.scope) {
             scope.a_task_panicked();
         }
+    }
+}
+
+impl<T> Subject for Packet<T> {
+    fn holders(&self, _reason: Reason) -> Vec<Holder> {
+        vec![Holder {
+            task: self.task,
+            since: None,
+        }]
     }
 }
 
@@ -88,14 +86,13 @@ where
     if let Some(scope) = scope {
         scope.enter(task);
     }
-    let (theirs, leaving, label) = (packet.clone(), scope.cloned(), name.map(String::from));
+    let (theirs, leaving) = (packet.clone(), scope.cloned());
     let body: Box<dyn FnOnce() + Send + 'env> = Box::new(move || {
-        recorder::become_task(task, label.as_deref());
-        PANIC_RECORDED.set(false);
         recorder::record(Kind::Start, 0, 0, 0, None);
         let result = catch_unwind(AssertUnwindSafe(f));
         if let Err(payload) = &result
-            && !PANIC_RECORDED.get()
+            && !payload.is::<FromOutside>()
+            && !rt::current().panic_is_told()
         {
             // The learner's own hook ran, or none (`resume_unwind`).
             recorder::record(
@@ -110,7 +107,7 @@ where
     });
     // SAFETY: only the lifetime changes; by the caller's promise nothing borrowed is used after it ends.
     let body: Box<dyn FnOnce() + Send + 'static> = unsafe { std::mem::transmute(body) };
-    match rt::spawn(name, body) {
+    match rt::spawn(task, name, body) {
         Ok(carrier) => Started { packet, carrier },
         Err(why) => {
             if let Some(scope) = scope {
@@ -155,9 +152,15 @@ impl<T> Started<T> {
         if !left.ended {
             let token = Token::new();
             left.waiting.push(token.clone());
-            let wait = Wait::begin(Reason::Join, packet.task, left.waiting.len(), here);
-            rt::block(&token, left, None);
+            let wait =
+                Wait::begin(Reason::Join, packet.task, left.waiting.len(), here).about(&*packet);
+            let ended = rt::block(&token, &wait, left, None);
             wait.end();
+            if ended == Ended::Cut {
+                rt::unwind();
+                // In a destructor of a task that unwinds: it may not wait, and gets what a task leaves that has not come to its end.
+                return Err(Box::new("not awaited: the task that joins it was ended"));
+            }
             left = rt::lock(&packet.left);
         }
         recorder::record(Kind::Joined, packet.task, 0, 0, Some(here));

@@ -9,9 +9,9 @@ use threadbook_timeline::format::{Kind, ObjectKind, Reason};
 
 use crate::object::Object;
 use crate::recorder::{self, Here};
-use crate::rt::{self, Token};
+use crate::rt::{self, Ended, Token};
 use crate::task;
-use crate::wait::Wait;
+use crate::wait::{Subject, Wait, Words};
 
 /// A counter of unfinished work: `add` before the work starts, `done` when it is done, `wait` until all of it is.
 ///
@@ -48,6 +48,21 @@ struct State {
     /// How many `done` there were, for the message when there are too many.
     done: usize,
     waiting: VecDeque<Token>,
+}
+
+impl Subject for Inner {
+    fn object(&self) -> Option<&Object> {
+        Some(&self.object)
+    }
+
+    fn advice(&self, _reason: Reason, _waiting: u32) -> Vec<Words> {
+        let state = rt::lock(&self.state);
+        let (count, done) = (state.count, state.done);
+        vec![Words::Text(format!(
+            "; its counter is {count}: add() counted {}, and done() came {done} times",
+            count + done
+        ))]
+    }
 }
 
 impl WaitGroup {
@@ -95,11 +110,12 @@ impl WaitGroup {
     /// When the counter is zero already: more was done than was added.
     #[track_caller]
     pub fn done(&self) {
+        rt::point();
         self.lower(Location::caller());
     }
 
+    /// Also called by a destructor, so there is no point in it at which a task could be ended.
     fn lower(&self, here: Here) {
-        rt::point();
         let mut state = rt::lock(&self.0.state);
         state.done += 1;
         if state.count == 0 {
@@ -163,9 +179,16 @@ impl WaitGroup {
                 self.0.object.id(),
                 state.waiting.len(),
                 Location::caller(),
-            );
-            rt::block(&token, state, None);
+            )
+            .about(&*self.0);
+            let ended = rt::block(&token, &wait, state, None);
             wait.end();
+            if ended == Ended::Cut {
+                rt::lock(&self.0.state)
+                    .waiting
+                    .retain(|other| !other.is(&token));
+                rt::unwind();
+            }
         } else {
             // Nothing to draw, but an order to know: what was done before each `done` has happened.
             state.changes = state.changes.wrapping_add(1);

@@ -487,7 +487,17 @@ impl<'a> Fold<'a> {
                     task.lane.regions[region].until = Some(now);
                 }
             }
-            Kind::Yield | Kind::Load | Kind::Store => {}
+            Kind::Yield
+            | Kind::Load
+            | Kind::Store
+            | Kind::Deadlocked
+            | Kind::Cut
+            | Kind::Hogged
+            | Kind::Resumed
+            | Kind::ObserveBegin
+            | Kind::ObserveEnd
+            | Kind::Notified
+            | Kind::Tripped => {}
         }
     }
 
@@ -659,7 +669,7 @@ impl<'a> Fold<'a> {
                     self.join(at, by);
                 }
             }
-            Reason::Send | Reason::Recv | Reason::Lock | Reason::Join | Reason::Sleep => {}
+            _ => {}
         }
     }
 
@@ -816,6 +826,10 @@ pub fn word_for(kind: ObjectKind) -> &'static str {
         ObjectKind::WaitGroup => "wait group",
         ObjectKind::Cell => "cell",
         ObjectKind::Scope => "scope",
+        ObjectKind::RwLock => "rw lock",
+        ObjectKind::Condvar => "condvar",
+        ObjectKind::Barrier => "barrier",
+        ObjectKind::Once => "once lock",
     }
 }
 
@@ -825,7 +839,11 @@ fn object_of(reason: Reason) -> Option<ObjectKind> {
         Reason::Lock => Some(ObjectKind::Mutex),
         Reason::Wait => Some(ObjectKind::WaitGroup),
         Reason::Scope => Some(ObjectKind::Scope),
-        Reason::Join | Reason::Sleep => None,
+        Reason::Read | Reason::Write => Some(ObjectKind::RwLock),
+        Reason::Notify => Some(ObjectKind::Condvar),
+        Reason::Barrier => Some(ObjectKind::Barrier),
+        Reason::Once => Some(ObjectKind::Once),
+        Reason::Join | Reason::Sleep | Reason::Select => None,
     }
 }
 

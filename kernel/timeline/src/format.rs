@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 /// `"THRDBOOK"`, the first eight bytes of a trace.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"THRDBOOK");
 /// The one version that reader and recorder of this source tree speak.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The size of a trace in bytes: reserved, not used, since the pages of a memfd come into being when they are touched.
 pub const TRACE_BYTES: usize = CHUNKS_AT + 2 * CHUNKS_PER_HALF * CHUNK_BYTES;
@@ -122,8 +122,10 @@ pub struct Event {
     pub kind: u8,
     /// The low byte of the recording: an event that a late thread wrote into a chunk that has a new owner is told by it.
     pub recording: u8,
+    /// The worker that carried the green task, from 1; 0 on a thread of its own.
+    pub worker: u8,
     /// Kept for later versions; 0.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
 }
 
 macro_rules! numbered {
@@ -176,9 +178,9 @@ numbered! {
         Received = 14,
         /// Channel `obj` is closed by `task`: `aux` 0 when its last sender went, 1 when its last receiver went.
         Closed = 15,
-        /// `task` has lock `obj`; `seq` counts its acquisitions from 1.
+        /// `task` has lock `obj`; `seq` counts its acquisitions from 1. `aux`: 1 when others may read with it, else 0.
         Acquired = 16,
-        /// `task` gives lock `obj` back; `seq` is that of its `Acquired`.
+        /// `task` gives lock `obj` back; `seq` and `aux` are those of its `Acquired`.
         Released = 17,
         /// The counter of wait group `obj` was raised; `aux`: its value after.
         WgAdd = 18,
@@ -206,6 +208,22 @@ numbered! {
         Store = 29,
         /// `task` found the counter of wait group `obj` at zero and went on: what came before each `WgDone` has happened.
         Passed = 30,
+        /// `task` found that task `aux` waits for `obj` in vain. `seq`: 0 when all were asleep, 1 when it is one of a ring of tasks that wait for each other.
+        Deadlocked = 31,
+        /// `task` is ended from outside, and unwinds. `aux`: a [`Cause`].
+        Cut = 32,
+        /// `task` kept its worker for `seq` microseconds without letting another task run.
+        Hogged = 33,
+        /// `task` runs on after its last `Yield`.
+        Resumed = 34,
+        /// `task` begins to observe: what it and the tasks that it makes do until the next `ObserveEnd` with the same `seq` is recorded for itself.
+        ObserveBegin = 35,
+        /// `task` is done observing. `seq`: that of its `ObserveBegin`.
+        ObserveEnd = 36,
+        /// `task` notified condition variable `obj` and so let `aux` tasks go on.
+        Notified = 37,
+        /// `task` was the last to come to barrier `obj`; `seq` counts its rounds from 1. All who waited go on.
+        Tripped = 38,
     }
 }
 
@@ -226,6 +244,18 @@ numbered! {
         Sleep = 6,
         /// For the tasks of a `scope` to end.
         Scope = 7,
+        /// For a `RwLock`, to read.
+        Read = 8,
+        /// For a `RwLock`, to write.
+        Write = 9,
+        /// For a `Condvar` to be notified.
+        Notify = 10,
+        /// For the others to come to a `Barrier`.
+        Barrier = 11,
+        /// For the first of several channels (`select!`). `obj` is 0.
+        Select = 12,
+        /// For another task to fill a `OnceLock`.
+        Once = 13,
     }
 }
 
@@ -242,6 +272,26 @@ numbered! {
         Cell = 4,
         /// A `scope`.
         Scope = 5,
+        /// A `RwLock`.
+        RwLock = 6,
+        /// A `Condvar`.
+        Condvar = 7,
+        /// A `Barrier`.
+        Barrier = 8,
+        /// A `OnceLock`.
+        Once = 9,
+    }
+}
+
+numbered! {
+    /// Why a task is ended from outside.
+    Cause {
+        /// It was part of a deadlock, or of the cell that came to one.
+        Deadlock = 1,
+        /// The `program` that it belongs to returned.
+        Program = 2,
+        /// The learner interrupted the cell.
+        Interrupt = 3,
     }
 }
 

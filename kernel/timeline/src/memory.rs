@@ -182,7 +182,8 @@ impl Memory {
             cpu: half_word(26),
             kind: bytes[28],
             recording: bytes[29],
-            reserved: [0; 2],
+            worker: bytes[30],
+            reserved: 0,
         }
     }
 

@@ -36,6 +36,8 @@ struct Cursor {
     task: Cell<u32>,
     /// The task's name, told again in each recording that it writes to; 0 for none.
     name: Cell<NameId>,
+    /// The green worker that this thread is, from 1; 0 for any other thread.
+    worker: Cell<u8>,
 }
 
 thread_local! {
@@ -47,6 +49,7 @@ thread_local! {
             recording: Cell::new(0),
             task: Cell::new(0),
             name: Cell::new(0),
+            worker: Cell::new(0),
         }
     };
 }
@@ -111,7 +114,8 @@ fn write(
             cpu: clock::cpu(),
             kind: kind as u8,
             recording: recording as u8,
-            reserved: [0; 2],
+            worker: cursor.worker.get(),
+            reserved: 0,
         };
         put(cursor, event);
     });

@@ -1,0 +1,128 @@
+//! What is done about a deadlock: it is told to the kernel and to the trace, and those who would wait for ever are let go on, to unwind.
+//!
+//! Who unwinds: when all sleep, the cell that is evaluated and its tasks; when some wait for each other in a ring, those. Nobody else: a task of an
+//! earlier cell may be somebody's consumer yet.
+
+use std::sync::{Arc, Mutex};
+
+use threadbook_timeline::format::{Cause, Kind, Reason};
+
+use super::task::{self, Task};
+use super::{census, lock};
+use crate::hooks::{self, Sentence};
+use crate::recorder;
+use crate::wait::{Holder, Wait, Words};
+
+/// One report at a time: the second may find that the first has let everybody go on.
+static REPORTING: Mutex<()> = Mutex::new(());
+
+/// How many tasks a report tells about; it says how many more there are.
+const TOLD: usize = 12;
+
+/// All threads of the process sleep: reports it, and cuts the tasks of the cell that is evaluated.
+pub fn all_asleep() {
+    let _one_at_a_time = lock(&REPORTING);
+    if !census::all_sleep() {
+        return;
+    }
+    let cell = task::cell();
+    let tasks = task::roster();
+    // One that was cut already and waits again, in a destructor, can be neither reported anew nor unwound twice.
+    let stuck: Vec<(Arc<Task>, &Wait<'static>)> = tasks
+        .iter()
+        .filter(|task| task.cell() == cell && !task.unwinds())
+        // SAFETY: all threads sleep but this one, and nobody is woken before the report is told.
+        .filter_map(|task| unsafe { task.waits_for() }.map(|wait| (task.clone(), wait)))
+        .collect();
+    if stuck.is_empty() {
+        return;
+    }
+    tell(false, &stuck);
+    let stuck: Vec<Arc<Task>> = stuck.into_iter().map(|(task, _)| task).collect();
+    for task in stuck {
+        task.cut(Cause::Deadlock);
+    }
+}
+
+/// These tasks wait for each other, each for the next: reports it, and cuts them. Called under the lock of the graph, so that none of them goes away.
+pub fn ring(members: &[(Arc<Task>, &Wait<'static>)]) {
+    tell(true, members);
+    for (task, _) in members {
+        task.cut(Cause::Deadlock);
+    }
+}
+
+fn tell(ring: bool, stuck: &[(Arc<Task>, &Wait<'static>)]) {
+    for (task, wait) in stuck {
+        recorder::record(
+            Kind::Deadlocked,
+            wait.object(),
+            u32::from(ring),
+            task.id(),
+            Some(wait.here()),
+        );
+    }
+    let told = stuck.iter().take(TOLD);
+    let sentences: Vec<Sentence> = told.map(|(task, wait)| sentence(task.id(), wait)).collect();
+    let names: Vec<(u32, &str)> = stuck
+        .iter()
+        .filter_map(|(task, _)| Some((task.id(), task.name()?)))
+        .collect();
+    hooks::tell_deadlock(ring, &sentences, stuck.len(), &names);
+}
+
+/// What one task waits for, who could let it go on, and what to do about it.
+fn sentence(task: u32, wait: &Wait<'static>) -> Sentence {
+    let mut words: Sentence = vec![Words::Task(task), wanting(wait.reason()).into()];
+    if let Some(object) = wait.subject().and_then(|subject| subject.object()) {
+        words.push(Words::Object(object.id(), object.in_words()));
+    }
+    if wait.reason() == Reason::Join {
+        words.push(Words::Task(wait.object()));
+        words.push(" to end".into());
+    }
+    words.push(" at ".into());
+    words.push(Words::At(wait.here()));
+    let Some(subject) = wait.subject() else {
+        return words;
+    };
+    if wait.reason() != Reason::Join && wait.reason() != Reason::Scope {
+        for holder in subject.holders(wait.reason()).iter().take(3) {
+            held(task, holder, &mut words);
+        }
+    }
+    words.extend(subject.advice(wait.reason(), task));
+    words
+}
+
+fn held(task: u32, holder: &Holder, words: &mut Sentence) {
+    if holder.task == task {
+        words.push(", which it has itself".into());
+    } else {
+        words.push(", which ".into());
+        words.push(Words::Task(holder.task));
+        words.push(" has".into());
+    }
+    if let Some(since) = holder.since {
+        words.push(" since ".into());
+        words.push(Words::At(since));
+    }
+}
+
+fn wanting(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Send => " waits for room in ",
+        Reason::Recv => " waits for a message on ",
+        Reason::Lock => " waits for ",
+        Reason::Wait => " waits for zero in ",
+        Reason::Join => " waits for ",
+        Reason::Sleep => " sleeps",
+        Reason::Scope => " waits for the threads of its scope",
+        Reason::Read => " waits to read ",
+        Reason::Write => " waits to write ",
+        Reason::Notify => " waits to be notified by ",
+        Reason::Barrier => " waits for the others at ",
+        Reason::Select => " waits for the first of several channels",
+        Reason::Once => " waits for another task to fill ",
+    }
+}

@@ -1,0 +1,415 @@
+//! One task as the runtime knows it: who it is, what it waits for, how it is woken and how it is ended.
+//!
+//! A task has one wait at a time, and each wait has a number. A [`Token`] names one wait of one task: whoever claims it has the right and the duty to let
+//! the task go on. So a token that lies in a queue when its wait is over is worth nothing, and nobody needs to find it there.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
+
+use threadbook_timeline::format::{Cause, MAIN_TASK};
+
+use super::{census, lock};
+use crate::recorder;
+use crate::wait::Wait;
+
+/// Nobody let the task go on yet.
+const WAITING: u64 = 0;
+/// Somebody is about to let it go on, and nobody else may.
+const CLAIMED: u64 = 1;
+/// It may go on: it has what it waited for.
+const WOKEN: u64 = 2;
+/// It waited long enough and nobody may wake it.
+const GAVE_UP: u64 = 3;
+/// It is to go on without what it waited for.
+const CUT: u64 = 4;
+const PHASE: u64 = 0b0111;
+/// The wait is counted by the [`census`], and whoever claims it takes it out again.
+const COUNTED: u64 = 0b1000;
+/// One more wait.
+const NEXT: u64 = 0b1_0000;
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Somebody let the task go on.
+    Woken,
+    /// Its time ran out.
+    TimedOut,
+    /// The task is to end: clean up, then call [`unwind`](super::unwind).
+    Cut,
+}
+
+/// A task: a thread that the prelude started, a green task, or any other thread that used the prelude.
+pub struct Task {
+    id: u32,
+    name: Option<Box<str>>,
+    /// The number of the cell that it belongs to; 0 outside of a notebook.
+    cell: u32,
+    /// The number of the `program` that it belongs to; 0 for none.
+    program: u32,
+    /// The number of its last wait, whether that is counted, and its phase.
+    state: AtomicU64,
+    /// The [`Cause`] for which it is to end; 0 for none.
+    cut: AtomicU8,
+    /// Whether it unwinds for that cause.
+    unwinds: AtomicBool,
+    /// Whether the panic hook told of the panic that unwinds it.
+    panic_told: AtomicBool,
+    /// What it waits for. Lives on its stack while it waits; looked at when all are asleep, and then nothing moves.
+    waits: AtomicPtr<Wait<'static>>,
+    /// Its place on the [`ROSTER`]: the part, and the seat there.
+    seat: AtomicU64,
+    thread: Thread,
+}
+
+/// All tasks that run or wait, in parts so that tasks that start and end at once do not stand in line.
+static ROSTER: [Mutex<Part>; PARTS] = [const { Mutex::new(Part::new()) }; PARTS];
+const PARTS: usize = 16;
+
+struct Part {
+    seats: Vec<Option<Arc<Task>>>,
+    free: Vec<u32>,
+}
+
+impl Part {
+    const fn new() -> Part {
+        Part {
+            seats: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+/// The cell that is evaluated; 0 before the first.
+static CELL: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// The task that runs on this thread: made by `Arc::into_raw`, or null. Without a destructor, so that destructors of other thread-locals may wait.
+    static CURRENT: Cell<*const Task> = const { Cell::new(std::ptr::null()) };
+}
+
+impl Task {
+    /// Makes the record of a task that the calling one starts.
+    pub fn child(id: u32, name: Option<&str>) -> Task {
+        let (cell, program) = with_current(|parent| (parent.cell, parent.program));
+        Task::new(id, name, cell, program, thread::current())
+    }
+
+    fn new(id: u32, name: Option<&str>, cell: u32, program: u32, thread: Thread) -> Task {
+        Task {
+            id,
+            name: name.map(Box::from),
+            cell,
+            program,
+            state: AtomicU64::new(GAVE_UP),
+            cut: AtomicU8::new(0),
+            unwinds: AtomicBool::new(false),
+            panic_told: AtomicBool::new(false),
+            waits: AtomicPtr::new(std::ptr::null_mut()),
+            seat: AtomicU64::new(0),
+            thread,
+        }
+    }
+
+    /// The same task, carried by the calling thread, which has done nothing as this task yet.
+    pub fn on_this_thread(self) -> Task {
+        Task {
+            thread: thread::current(),
+            ..self
+        }
+    }
+
+    /// The id in the trace.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> Option<&str> {
+        if self.id == MAIN_TASK {
+            return Some("main");
+        }
+        self.name.as_deref()
+    }
+
+    /// The number of its cell.
+    pub fn cell(&self) -> u32 {
+        self.cell
+    }
+
+    /// The number of its `program`.
+    pub fn program(&self) -> u32 {
+        self.program
+    }
+
+    /// Whether it unwinds because it was cut.
+    pub fn unwinds(&self) -> bool {
+        self.unwinds.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the panic hook told of its panic.
+    pub fn tell_panic(&self) {
+        self.panic_told.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the panic hook told of its panic.
+    pub fn panic_is_told(&self) -> bool {
+        self.panic_told.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was told to end.
+    #[inline(always)]
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes that it begins to unwind; gives the cause.
+    pub fn begin_to_unwind(&self) -> u8 {
+        self.unwinds.store(true, Ordering::Relaxed);
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the learner caught what unwound it. A deadlock is over then; what else ends a task goes on ending it.
+    pub fn is_caught(&self) {
+        self.unwinds.store(false, Ordering::Relaxed);
+        let deadlock = Cause::Deadlock as u8;
+        let _ = self
+            .cut
+            .compare_exchange(deadlock, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Tells the task to end: at once when it waits, else at its next call that could wait.
+    pub fn cut(self: &Arc<Task>, cause: Cause) {
+        self.cut.store(cause as u8, Ordering::Relaxed);
+        let state = self.state.load(Ordering::Acquire);
+        if state & PHASE == WAITING {
+            let token = Token {
+                task: self.clone(),
+                wait: state & !(PHASE | COUNTED),
+            };
+            if token.claim() {
+                token.release(CUT);
+            }
+        }
+    }
+
+    /// What the task waits for, for as long as nothing moves.
+    ///
+    /// # Safety
+    /// All threads of this process but the calling one sleep, and none is woken while the result is used.
+    pub unsafe fn waits_for(&self) -> Option<&Wait<'static>> {
+        let is_waiting = self.state.load(Ordering::Acquire) & PHASE == WAITING;
+        // SAFETY: a task that waits has put its wait there and keeps it until it goes on, which by the caller's promise it does not.
+        is_waiting
+            .then(|| unsafe { self.waits.load(Ordering::Acquire).as_ref() })
+            .flatten()
+    }
+
+    /// Notes what the task waits for from now on, or that it waits no more.
+    pub fn set_wait(&self, wait: Option<&Wait<'_>>) {
+        let wait = wait.map_or(std::ptr::null_mut(), |wait| {
+            std::ptr::from_ref(wait).cast_mut().cast()
+        });
+        self.waits.store(wait, Ordering::Release);
+    }
+}
+
+/// One wait of one task, from its queueing to its waking. Clones are the same wait.
+#[derive(Clone)]
+pub struct Token {
+    task: Arc<Task>,
+    /// The task's state without phase and flag.
+    wait: u64,
+}
+
+impl Token {
+    /// Makes the token of a wait that the calling task is about to begin.
+    pub fn new() -> Token {
+        let task = current();
+        let wait = (task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED)).wrapping_add(NEXT);
+        // Relaxed: who finds the token found it under a lock that this task gave back later.
+        task.state.store(wait | WAITING, Ordering::Relaxed);
+        Token { task, wait }
+    }
+
+    /// Whose wait it is.
+    pub fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    /// Wins the right and the duty to let the task go on; false when its time ran out or another won.
+    pub fn claim(&self) -> bool {
+        self.step(WAITING, CLAIMED).is_some()
+    }
+
+    /// Ends the wait because its time ran out; false when somebody claimed it before.
+    pub fn give_up(&self) -> bool {
+        self.step(WAITING, GAVE_UP).is_some()
+    }
+
+    /// Whether nobody let the task go on yet.
+    pub fn is_waiting(&self) -> bool {
+        let state = self.task.state.load(Ordering::Acquire);
+        state & !(COUNTED) == self.wait | WAITING
+    }
+
+    /// How the wait ended, or `None` while it goes on.
+    pub fn ended(&self) -> Option<Ended> {
+        // Acquire: what the waker gave is seen by who goes on.
+        match self.task.state.load(Ordering::Acquire) & PHASE {
+            WOKEN => Some(Ended::Woken),
+            CUT => Some(Ended::Cut),
+            GAVE_UP => Some(Ended::TimedOut),
+            _ => None,
+        }
+    }
+
+    /// Moves the wait from one phase to another, and gives the state before; `None` when it is in another phase or over.
+    fn step(&self, from: u64, to: u64) -> Option<u64> {
+        let task = &*self.task;
+        task.state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state & !COUNTED == self.wait | from).then_some((state & !PHASE) | to)
+            })
+            .ok()
+    }
+
+    /// Counts the waiting thread as asleep. It is before anybody can claim the token, or else whoever did takes it out of the count before it is in.
+    pub fn count(&self) {
+        let counted = self
+            .task
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state == self.wait | WAITING).then_some(state | COUNTED)
+            });
+        if counted.is_ok() {
+            census::falls_asleep();
+        }
+    }
+
+    /// Lets the claimed task go on.
+    pub fn wake(&self) {
+        self.release(WOKEN);
+    }
+
+    fn release(&self, phase: u64) {
+        let state = self.task.state.load(Ordering::Relaxed);
+        if state & COUNTED != 0 {
+            // Before it can run: while it is about to, whoever wakes it is awake.
+            census::wakes_up();
+        }
+        // Release: what the waker gave is seen by who goes on.
+        self.task.state.store(self.wait | phase, Ordering::Release);
+        self.task.thread.unpark();
+    }
+
+    /// Says whether two tokens are the same wait.
+    pub fn is(&self, other: &Token) -> bool {
+        Arc::ptr_eq(&self.task, &other.task) && self.wait == other.wait
+    }
+}
+
+/// Gives the task that runs on this thread; a thread that has none becomes one.
+pub fn current() -> Arc<Task> {
+    with_current(|task| {
+        let task: *const Task = task;
+        // SAFETY: `CURRENT` came from `Arc::into_raw` and has a count of its own.
+        unsafe {
+            Arc::increment_strong_count(task);
+            Arc::from_raw(task)
+        }
+    })
+}
+
+/// Looks at the task that runs on this thread; a thread that has none becomes one.
+#[inline]
+pub fn with_current<R>(look: impl FnOnce(&Task) -> R) -> R {
+    let mut task = CURRENT.get();
+    if task.is_null() {
+        task = adopt();
+    }
+    // SAFETY: not null, and kept alive by the count that `CURRENT` has until it is changed, which `look` does not do.
+    look(unsafe { &*task })
+}
+
+/// Makes a task of a thread that the prelude did not start. It stays on the roster, a few hundred bytes, since nobody says when such a thread ends.
+#[cold]
+fn adopt() -> *const Task {
+    let id = recorder::current_task();
+    let thread = thread::current();
+    let name = thread.name().map(String::from);
+    let cell = CELL.load(Ordering::Relaxed);
+    become_current(Arc::new(Task::new(id, name.as_deref(), cell, 0, thread)));
+    CURRENT.get()
+}
+
+/// Makes `task` the one that runs on this thread, until [`leave`], and puts it on the roster.
+pub fn become_current(task: Arc<Task>) {
+    leave();
+    enroll(&task, task.id as usize % PARTS);
+    CURRENT.set(Arc::into_raw(task));
+}
+
+/// The task that runs on this thread has ended.
+pub fn leave() {
+    let task = CURRENT.replace(std::ptr::null());
+    if !task.is_null() {
+        // SAFETY: `CURRENT` came from `Arc::into_raw`, and no longer has it.
+        strike(&unsafe { Arc::from_raw(task) });
+    }
+}
+
+/// Puts a task on the roster.
+fn enroll(task: &Arc<Task>, part: usize) {
+    let mut there = lock(&ROSTER[part]);
+    let seat = match there.free.pop() {
+        Some(seat) => seat,
+        None => {
+            there.seats.push(None);
+            there.seats.len() as u32 - 1
+        }
+    };
+    there.seats[seat as usize] = Some(task.clone());
+    task.seat
+        .store((part as u64) << 32 | u64::from(seat), Ordering::Relaxed);
+}
+
+/// Takes a task off the roster.
+fn strike(task: &Arc<Task>) {
+    let place = task.seat.load(Ordering::Relaxed);
+    let (part, seat) = ((place >> 32) as usize, place as u32);
+    let mut there = lock(&ROSTER[part]);
+    let was = there.seats[seat as usize].take();
+    there.free.push(seat);
+    drop(there);
+    // Outside of the lock: it may be the last that keeps the task.
+    drop(was);
+}
+
+/// Gives all tasks that run or wait, in the order of their ids.
+pub fn roster() -> Vec<Arc<Task>> {
+    let tasks =
+        |part: &Mutex<Part>| -> Vec<_> { lock(part).seats.iter().flatten().cloned().collect() };
+    let mut all: Vec<_> = ROSTER.iter().flat_map(tasks).collect();
+    all.sort_by_key(|task| task.id);
+    all
+}
+
+/// Gives the number of the cell that is evaluated.
+pub fn cell() -> u32 {
+    CELL.load(Ordering::Relaxed)
+}
+
+/// Begins a cell: the calling thread is its main task.
+pub fn begin_cell() {
+    let cell = CELL.fetch_add(1, Ordering::Relaxed) + 1;
+    become_current(Arc::new(Task::new(
+        MAIN_TASK,
+        None,
+        cell,
+        0,
+        thread::current(),
+    )));
+}
