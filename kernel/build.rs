@@ -125,21 +125,22 @@ fn pack(here: &Path) -> BTreeMap<String, Content> {
             continue;
         }
         let package = packages[id];
-        // Only what it is built with: not its tests, and nothing for building it (a build script with dependencies of its own would need them packed too).
-        let dependencies: Vec<&str> = list(&nodes[id]["deps"])
-            .iter()
-            .filter(|dependency| {
+        // What it is built with, and what its build script is built with; not its tests.
+        let of_kind = |wanted: &Value| -> Vec<&str> {
+            let has = |dependency: &&Value| {
                 list(&dependency["dep_kinds"])
                     .iter()
-                    .any(|kind| kind["kind"].is_null())
-            })
-            .map(|dependency| text(&dependency["pkg"]))
-            .collect();
-        let dependencies: Vec<&Value> = dependencies
-            .into_iter()
-            .inspect(|dependency| wanted.push(dependency))
-            .map(|dependency| packages[dependency])
-            .collect();
+                    .any(|kind| kind["kind"] == *wanted)
+            };
+            let dependencies = list(&nodes[id]["deps"]).iter().filter(has);
+            dependencies
+                .map(|dependency| text(&dependency["pkg"]))
+                .collect()
+        };
+        let (normal, build) = (of_kind(&Value::Null), of_kind(&"build".into()));
+        wanted.extend(normal.iter().chain(&build));
+        let dependencies = [("dependencies", normal), ("build-dependencies", build)]
+            .map(|(table, ids)| (table, ids.iter().map(|id| packages[id]).collect()));
         let name = text(&package["name"]);
         let folder = Path::new(text(&package["manifest_path"]))
             .parent()
@@ -163,7 +164,7 @@ fn pack(here: &Path) -> BTreeMap<String, Content> {
     files
 }
 
-fn manifest(package: &Value, dependencies: &[&Value], folder: &Path) -> String {
+fn manifest(package: &Value, dependencies: &[(&str, Vec<&Value>)], folder: &Path) -> String {
     let name = text(&package["name"]);
     let mut manifest = format!(
         "# Written by Threadbook's build: the sources of {name} {version}, to be built by path.\n[package]\nname = {name:?}\nversion = {version:?}\nedition = {edition:?}\n",
@@ -196,16 +197,18 @@ fn manifest(package: &Value, dependencies: &[&Value], folder: &Path) -> String {
             .collect();
         writeln!(manifest, "{feature} = {enables:?}").expect("a string grows");
     }
-    manifest.push_str("\n[dependencies]\n");
-    for dependency in dependencies {
-        let name = text(&dependency["name"]);
-        let declared = list(&package["dependencies"])
-            .iter()
-            .find(|declared| declared["name"] == name)
-            .expect("resolved, so declared");
-        let features: Vec<&str> = list(&declared["features"]).iter().map(text).collect();
-        let default_features = declared["uses_default_features"].as_bool().unwrap_or(true);
-        writeln!(manifest, "{name} = {{ path = \"../{name}\", default-features = {default_features}, features = {features:?} }}").expect("a string grows");
+    for (table, packages) in dependencies {
+        writeln!(manifest, "\n[{table}]").expect("a string grows");
+        for dependency in packages {
+            let name = text(&dependency["name"]);
+            let declared = list(&package["dependencies"])
+                .iter()
+                .find(|declared| declared["name"] == name)
+                .expect("resolved, so declared");
+            let features: Vec<&str> = list(&declared["features"]).iter().map(text).collect();
+            let default_features = declared["uses_default_features"].as_bool().unwrap_or(true);
+            writeln!(manifest, "{name} = {{ path = \"../{name}\", default-features = {default_features}, features = {features:?} }}").expect("a string grows");
+        }
     }
     // Not ours to mend, and not the learner's to read.
     manifest.push_str("\n[lints.rust]\nwarnings = \"allow\"\n");

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use threadbook_timeline::format::{Kind, MAIN_TASK};
 
 use crate::recorder;
-use crate::rt;
+use crate::rt::{self, Task};
 use crate::wait::Words;
 
 const MARK_FD: &str = "THREADBOOK_MARK_FD";
@@ -121,6 +121,38 @@ pub type Sentence = Vec<Words>;
 /// How long the sentences of a report may be together, so that it fits into a mark.
 const LONGEST_SENTENCES: usize = 2400;
 
+/// Makes ready what a signal handler may use.
+pub fn prepare() {
+    let _ = mark_target();
+}
+
+/// Tells that a task needs a larger stack than it has: `bytes`, or 0 where that is the thread's own business. Called by a signal handler.
+pub fn tell_overflow(task: Option<&Task>, bytes: usize) {
+    let mut line = Line {
+        bytes: [0; LONGEST_MARK],
+        len: 0,
+    };
+    let name = task.and_then(Task::name);
+    let written = match mark_target() {
+        Some((_, prefix)) => line
+            .write_str(prefix)
+            .and_then(|()| line.write_str(r#"{"mark":"overflow","task":"#))
+            .and_then(|()| match name {
+                Some(name) => line.write_json(name, 200),
+                None => line.write_str("null"),
+            })
+            .and_then(|()| writeln!(line, r#","bytes":{bytes}}}"#)),
+        None => writeln!(
+            line,
+            "threadbook: `{}` has overflowed its stack",
+            name.unwrap_or("a task without a name")
+        ),
+    };
+    if written.is_ok() {
+        line.send(mark_target().map_or(2, |target| target.0));
+    }
+}
+
 /// Tells of a deadlock: to the kernel by a mark, elsewhere on standard error. `stuck`: how many tasks are in it; `names`: those that have one.
 pub fn tell_deadlock(ring: bool, sentences: &[Sentence], stuck: usize, names: &[(u32, &str)]) {
     if mark_target().is_none() {
@@ -208,14 +240,7 @@ fn write_mark(fill: impl FnOnce(&mut Line) -> fmt::Result) {
         // Longer than a mark may be, which only a prefix of thousands of bytes can cause: half a mark would be worse than none.
         return;
     }
-    loop {
-        // SAFETY: the first `len` bytes of the line are there to be read.
-        let written = unsafe { libc::write(*fd, line.bytes.as_ptr().cast(), line.len) };
-        if written >= 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted
-        {
-            return;
-        }
-    }
+    line.send(*fd);
 }
 
 /// A mark while it is written: on the stack, since a panic may come from a lack of memory.
@@ -237,6 +262,19 @@ impl fmt::Write for Line {
 }
 
 impl Line {
+    /// Writes the line to a descriptor with one system call.
+    fn send(&self, fd: RawFd) {
+        loop {
+            // SAFETY: the first `len` bytes of the line are there to be read.
+            let written = unsafe { libc::write(fd, self.bytes.as_ptr().cast(), self.len) };
+            if written >= 0
+                || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted
+            {
+                return;
+            }
+        }
+    }
+
     /// Writes a sentence as a JSON array: text as strings, `{"task":5,"name":"ada"}`, `{"object":7,"name":"`till`"}`, `{"build":3,"line":9}`.
     fn write_sentence(&mut self, sentence: &Sentence, names: &[(u32, &str)]) -> fmt::Result {
         self.write_str("[")?;

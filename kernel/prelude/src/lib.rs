@@ -27,6 +27,7 @@ mod mutex;
 mod note;
 mod object;
 mod pace;
+mod program;
 #[doc(hidden)]
 pub mod recorder;
 mod rt;
@@ -41,8 +42,9 @@ pub use display::EvcxrDisplay;
 pub use mutex::{Mutex, MutexGuard};
 pub use note::{Region, mark, region};
 pub use pace::{ms, sleep, work, yield_now};
+pub use program::program;
 pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use thread::{JoinHandle, spawn, spawn_named};
+pub use thread::{JoinHandle, go, go_named, spawn, spawn_named, workers};
 pub use wait_group::{Done, WaitGroup};
 
 pub use std::sync::Arc;

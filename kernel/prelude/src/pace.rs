@@ -6,7 +6,7 @@ use std::time::Duration;
 use threadbook_timeline::format::{Kind, Reason};
 
 use crate::recorder;
-use crate::rt;
+use crate::rt::{self, Ended, Token};
 use crate::wait::Wait;
 
 /// How long a gap in the clock of a computing thread must be to say that it was off its core. An interrupt takes some 10 us; when a thread lost its core
@@ -45,8 +45,16 @@ pub fn sleep(duration: Duration) {
         micros(duration) as usize,
         Location::caller(),
     );
-    std::thread::sleep(duration);
+    let token = Token::new();
+    let ended = match rt::now().checked_add(duration) {
+        Some(until) => rt::block(&token, &wait, (), Some(until)),
+        // Longer than the clock goes.
+        None => rt::block(&token, &wait, (), None),
+    };
     wait.end();
+    if ended == Ended::Cut {
+        rt::unwind();
+    }
 }
 
 /// Computes until the calling thread has used `duration` of processor time.
@@ -88,9 +96,9 @@ pub fn work(duration: Duration) {
     recorder::record(Kind::WorkEnd, 0, 0, 0, Some(here));
 }
 
-/// Lets another thread go first, if one waits for this core.
+/// Lets another go first: a green task the others of its worker that are ready, a thread another thread that waits for its core.
 ///
-/// Does not wait for anything. The contract of [`std::thread::yield_now`].
+/// Does not wait for anything. The contract of [`std::thread::yield_now`], and of Go's `runtime.Gosched`.
 ///
 /// ```
 /// # use threadbook_prelude::*;
@@ -98,9 +106,12 @@ pub fn work(duration: Duration) {
 /// ```
 #[track_caller]
 pub fn yield_now() {
-    recorder::record(Kind::Yield, 0, 0, 0, Some(Location::caller()));
+    let here = Location::caller();
     rt::point();
-    std::thread::yield_now();
+    recorder::record(Kind::Yield, 0, 0, 0, Some(here));
+    rt::yield_now();
+    recorder::record(Kind::Resumed, 0, 0, 0, Some(here));
+    rt::point();
 }
 
 fn micros(duration: Duration) -> u32 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Result, Thread};
 
-use threadbook_timeline::format::{Kind, ObjectKind, Reason};
+use threadbook_timeline::format::{Engine, Kind, ObjectKind, Reason};
 
 use crate::object::Object;
 use crate::recorder::{self, Here};
@@ -191,7 +191,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.start(None, Location::caller(), f)
+        self.start(Engine::Thread, None, Location::caller(), f)
     }
 
     /// Starts a thread as [`spawn`](Self::spawn) does, and calls it `name`.
@@ -216,11 +216,48 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.start(Some(name.as_ref()), Location::caller(), f)
+        self.start(Engine::Thread, Some(name.as_ref()), Location::caller(), f)
+    }
+
+    /// Starts a green task that may borrow and that ends before the scope does.
+    ///
+    /// Does not block. As [`go`](crate::go) else.
+    ///
+    /// # Panics
+    /// When there is no worker yet, and the system gives no thread for one.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let sold = Mutex::new(0);
+    /// scope(|s| {
+    ///     for _ in 0..100 {
+    ///         s.go(|| *sold.lock().unwrap() += 1);
+    ///     }
+    /// });
+    /// assert_eq!(sold.into_inner().unwrap(), 100);
+    /// ```
+    #[track_caller]
+    pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.start(Engine::Green, None, Location::caller(), f)
+    }
+
+    /// Starts a green task as [`go`](Self::go) does, and calls it `name`.
+    #[track_caller]
+    pub fn go_named<F, T>(&'scope self, name: impl AsRef<str>, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.start(Engine::Green, Some(name.as_ref()), Location::caller(), f)
     }
 
     fn start<F, T>(
         &'scope self,
+        engine: Engine,
         name: Option<&str>,
         here: Here,
         f: F,
@@ -230,7 +267,7 @@ impl<'scope> Scope<'scope, '_> {
         T: Send + 'scope,
     {
         // SAFETY: `scope` waits on `running`, even when its closure panics, before anything of `'scope` ends.
-        let started = unsafe { task::start(name, Some(&self.running), here, f) };
+        let started = unsafe { task::start(engine, name, Some(&self.running), here, f) };
         ScopedJoinHandle {
             started,
             scope: PhantomData,
@@ -280,7 +317,7 @@ impl<T> ScopedJoinHandle<'_, T> {
 impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScopedJoinHandle")
-            .field("thread", &self.thread().name())
+            .field("name", &self.started.thread_name())
             .field("finished", &self.is_finished())
             .finish()
     }

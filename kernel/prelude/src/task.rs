@@ -59,6 +59,7 @@ pub struct Started<T> {
 /// What `f` and its result borrow must outlive the task: either they are `'static`, or the caller waits on `scope` before the borrows end. The task
 /// touches neither after its last call on `scope`.
 pub unsafe fn start<'env, F, T>(
+    engine: Engine,
     name: Option<&str>,
     scope: Option<&Arc<Running>>,
     here: Here,
@@ -69,7 +70,7 @@ where
     T: Send + 'env,
 {
     let task = recorder::new_task();
-    recorder::record(Kind::Spawn, task, 0, Engine::Thread as u32, Some(here));
+    recorder::record(Kind::Spawn, task, 0, engine as u32, Some(here));
     if let Some(name) = name {
         recorder::record(Kind::NameTask, task, 0, recorder::intern(name), None);
     }
@@ -89,7 +90,11 @@ where
     let (theirs, leaving) = (packet.clone(), scope.cloned());
     let body: Box<dyn FnOnce() + Send + 'env> = Box::new(move || {
         recorder::record(Kind::Start, 0, 0, 0, None);
-        let result = catch_unwind(AssertUnwindSafe(f));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            // It may have been told to end before it began.
+            rt::point();
+            f()
+        }));
         if let Err(payload) = &result
             && !payload.is::<FromOutside>()
             && !rt::current().panic_is_told()
@@ -107,7 +112,11 @@ where
     });
     // SAFETY: only the lifetime changes; by the caller's promise nothing borrowed is used after it ends.
     let body: Box<dyn FnOnce() + Send + 'static> = unsafe { std::mem::transmute(body) };
-    match rt::spawn(task, name, body) {
+    let started = match engine {
+        Engine::Thread => rt::spawn(task, name, body),
+        Engine::Green => rt::go(task, name, body),
+    };
+    match started {
         Ok(carrier) => Started { packet, carrier },
         Err(why) => {
             if let Some(scope) = scope {
@@ -180,8 +189,18 @@ impl<T> Started<T> {
     }
 
     /// The thread that carries it.
+    ///
+    /// # Panics
+    /// When it is a green task, which has none of its own.
     pub fn thread(&self) -> &thread::Thread {
-        self.carrier.thread()
+        self.carrier.thread().expect(
+            "a green task has no thread of its own: workers carry it with others; a thread comes from spawn()",
+        )
+    }
+
+    /// Its name, if it has a thread and that has one.
+    pub fn thread_name(&self) -> Option<&str> {
+        self.carrier.thread().and_then(thread::Thread::name)
     }
 }
 

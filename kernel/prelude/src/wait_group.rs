@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex};
 
-use threadbook_timeline::format::{Kind, ObjectKind, Reason};
+use threadbook_timeline::format::{Engine, Kind, ObjectKind, Reason};
 
 use crate::object::Object;
 use crate::recorder::{self, Here};
@@ -201,12 +201,12 @@ impl WaitGroup {
         rt::lock(&self.0.state).count
     }
 
-    /// Adds one, starts a thread that runs `f`, and calls `done` when it ends, by a panic too.
+    /// Adds one, starts a green task that runs `f`, as [`go`](crate::go) does, and calls `done` when it ends, by a panic too.
     ///
     /// The contract of Go 1.25's `WaitGroup.Go`.
     ///
     /// # Panics
-    /// When the system gives no further thread.
+    /// When there is no worker yet, and the system gives no thread for one.
     ///
     /// ```
     /// # use threadbook_prelude::*;
@@ -224,12 +224,12 @@ impl WaitGroup {
         self.start(None, Location::caller(), f);
     }
 
-    /// Does what [`go`](Self::go) does, and calls the thread `name`.
+    /// Does what [`go`](Self::go) does, and calls the task `name`.
     ///
     /// ```
     /// # use threadbook_prelude::*;
     /// let ovens = WaitGroup::new();
-    /// ovens.go_named("ada", || assert_eq!(std::thread::current().name(), Some("ada")));
+    /// ovens.go_named("ada", || work(ms(1)));
     /// ovens.wait();
     /// ```
     #[track_caller]
@@ -255,7 +255,7 @@ impl WaitGroup {
             f();
         };
         // SAFETY: the body owns all that it uses.
-        drop(unsafe { task::start(name, None, here, body) });
+        drop(unsafe { task::start(Engine::Green, name, None, here, body) });
     }
 
     /// Gives a guard that calls [`done`](Self::done) when it is dropped: at the end of its block, by `return`, `?` or a panic.

@@ -593,6 +593,7 @@ fn computing_sleeping_and_regions_are_recorded() {
             Kind::BlockBegin,
             Kind::BlockEnd,
             Kind::Yield,
+            Kind::Resumed,
             Kind::RegionEnd
         ]
     );

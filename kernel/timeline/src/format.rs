@@ -122,7 +122,7 @@ pub struct Event {
     pub kind: u8,
     /// The low byte of the recording: an event that a late thread wrote into a chunk that has a new owner is told by it.
     pub recording: u8,
-    /// The worker that carried the green task, from 1; 0 on a thread of its own.
+    /// The worker that carried the green task, from 1; `u8::MAX`: the cell's own thread, under `workers(1)`; 0: no green task did it.
     pub worker: u8,
     /// Kept for later versions; 0.
     pub reserved: u8,

@@ -138,6 +138,7 @@ fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
     if cursor.task.get() == 0 {
         adopt(cursor);
     }
+    let carries = cursor.worker.get() != 0;
     let first = cursor.recording.get() != recording;
     if !first && cursor.chunk.get().is_null() {
         // This half was full before; `len` stays at its end, so that each event comes by here to be counted.
@@ -158,7 +159,7 @@ fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
     cursor.chunk.set(chunk);
     cursor.len.set(0);
     // A recording is read on its own: a task of an earlier cell says its name again in each one.
-    if first && cursor.name.get() != 0 {
+    if first && cursor.name.get() != 0 && !carries {
         let event = Event {
             ticks: clock::now(),
             task: cursor.task.get(),
@@ -197,6 +198,17 @@ pub fn become_task(task: u32, name: Option<&str>) {
         cursor.task.set(task);
         cursor.name.set(name.map_or(0, intern));
     });
+}
+
+/// Says that this thread is worker `worker` (from 1; 0: none) and carries `task` from now on; gives the task that it carried before.
+///
+/// The task's name is told by who switches: a worker has many tasks in one recording.
+#[inline]
+pub fn switch_to(task: u32, worker: u8) -> u32 {
+    CURSOR.with(|cursor| {
+        cursor.worker.set(worker);
+        cursor.task.replace(task)
+    })
 }
 
 /// Gives a task id that no other task of this trace has.

@@ -5,7 +5,7 @@
 //! one that looks. A task that was let go on and has not left yet is told by its token.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use super::lock;
 use super::report;
@@ -36,11 +36,11 @@ pub fn enter(token: &Token, wait: &Wait<'_>) {
         },
     );
     if let Some(ring) = ring_of(edges, me) {
-        let members: Vec<(Arc<Task>, &Wait<'static>)> = ring
+        let members: Vec<(Token, &Wait<'static>)> = ring
             .iter()
             .filter_map(|task| edges.get(task))
             // SAFETY: under the lock; see `Edge`.
-            .map(|edge| (edge.token.task().clone(), unsafe { &*edge.wait }))
+            .map(|edge| (edge.token.clone(), unsafe { &*edge.wait }))
             .collect();
         report::ring(&members);
     }

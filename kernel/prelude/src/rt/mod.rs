@@ -7,6 +7,9 @@
 
 mod census;
 mod graph;
+mod green;
+mod overflow;
+mod program;
 mod report;
 mod task;
 
@@ -19,7 +22,8 @@ use std::time::Instant;
 
 use threadbook_timeline::format::{Kind, Reason};
 
-pub use task::{Ended, Task, Token, begin_cell, current};
+pub use program::Program;
+pub use task::{Ended, Task, Token, current};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
@@ -74,6 +78,16 @@ pub fn unwind() {
     resume_unwind(Box::new(FromOutside));
 }
 
+/// Begins a cell: the calling thread is its main task, and there are as many workers as cores.
+pub fn begin_cell() {
+    green::reset_workers();
+    task::begin_cell();
+    overflow::watch();
+    // For as long as the thread lives: that of the cells never ends.
+    static FOR_CELLS: OnceLock<()> = OnceLock::new();
+    FOR_CELLS.get_or_init(|| std::mem::forget(overflow::Alternate::new()));
+}
+
 /// Gives the time by which waits end.
 pub fn now() -> Instant {
     Instant::now()
@@ -97,7 +111,12 @@ pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Insta
         return Ended::Cut;
     }
     task.set_wait(Some(wait));
-    if deadline.is_none() {
+    let is_green = task.is_green();
+    let is_host = !is_green && green::is_host();
+    if is_host {
+        task.set_host(true);
+    } else if !is_green && deadline.is_none() {
+        // A worker, or a host, is counted when none of its tasks can run.
         token.count();
     }
     drop(guard);
@@ -105,10 +124,18 @@ pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Insta
     if only_some_can_wake {
         graph::enter(token, wait);
     }
-    if deadline.is_none() {
-        census::look();
-    }
-    let ended = park(token, deadline);
+    let ended = if is_green {
+        green::park(token, deadline)
+    } else if is_host {
+        let ended = green::wait_as_host(token, deadline);
+        task.set_host(false);
+        ended
+    } else {
+        if deadline.is_none() {
+            census::look();
+        }
+        park(token, deadline)
+    };
     if only_some_can_wake {
         graph::leave(task);
     }
@@ -153,22 +180,35 @@ pub fn wake(token: &Token, object: u32, here: Option<Here>) -> Wakeup {
 }
 
 /// What carries a started task.
-pub struct Carrier(thread::JoinHandle<()>);
+pub enum Carrier {
+    /// A thread of its own.
+    Thread(thread::JoinHandle<()>),
+    /// A worker, with others.
+    Green,
+}
 
 impl Carrier {
     /// Waits until nothing of the task runs any more, its thread-locals' destructors included.
     pub fn join(self) {
-        // The body catches its own panics. What can still panic is a destructor of a thread-local, and that aborts.
-        let _ = self.0.join();
+        if let Carrier::Thread(thread) = self {
+            // The body catches its own panics. What can still panic is a destructor of a thread-local, and that aborts.
+            let _ = thread.join();
+        }
     }
 
-    /// The thread.
-    pub fn thread(&self) -> &Thread {
-        self.0.thread()
+    /// The thread, of a task that has one.
+    pub fn thread(&self) -> Option<&Thread> {
+        match self {
+            Carrier::Thread(thread) => Some(thread.thread()),
+            Carrier::Green => None,
+        }
     }
 }
 
 /// Starts a task on a thread of its own, known to the trace as `id`, that runs `body`.
+///
+/// # Errors
+/// When the system gives no further thread.
 pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io::Result<Carrier> {
     let mut builder = thread::Builder::new();
     if let Some(name) = name {
@@ -178,6 +218,7 @@ pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io:
     let child = Task::child(id, name);
     census::thread_begins();
     let started = builder.spawn(move || {
+        let _alternate = overflow::Alternate::new();
         recorder::become_task(id, child.name());
         task::become_current(Arc::new(child.on_this_thread()));
         body();
@@ -187,12 +228,40 @@ pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io:
     if started.is_err() {
         census::thread_ends();
     }
-    started.map(Carrier)
+    started.map(Carrier::Thread)
+}
+
+/// Starts a green task, known to the trace as `id`, that runs `body`.
+///
+/// # Errors
+/// When there is no worker yet, and the system gives no thread for one.
+pub fn go(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io::Result<Carrier> {
+    green::start(Arc::new(Task::green_child(id, name)), body)?;
+    Ok(Carrier::Green)
+}
+
+/// Lets others go first.
+pub fn yield_now() {
+    let task = current();
+    if task.is_green() {
+        green::yield_now(&task);
+    } else if green::is_host() {
+        green::yield_as_host();
+    } else {
+        thread::yield_now();
+    }
+}
+
+/// Sets how many workers run green tasks, and gives how many it were. 1: the calling thread runs them itself while it waits. 0: as it is.
+pub fn set_workers(count: usize) -> usize {
+    green::set_workers(count)
 }
 
 /// Says whether the calling task unwinds, from a panic or because it was told to end. Kept here since tasks that share a thread must not share this.
 pub fn unwinding() -> bool {
     thread::panicking()
+        && (!green::others_unwind()
+            || task::with_current(|task| task.unwinds() || task.panic_is_told()))
 }
 
 /// Says whether the calling task unwinds because it was told to end: no fault of its own, so nothing that it held is spoilt.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use threadbook_timeline::format::{Cause, Kind, Reason};
 
-use super::task::{self, Task};
+use super::task::{self, Task, Token};
 use super::{census, lock};
 use crate::hooks::{self, Sentence};
 use crate::recorder;
@@ -45,8 +45,17 @@ pub fn all_asleep() {
 }
 
 /// These tasks wait for each other, each for the next: reports it, and cuts them. Called under the lock of the graph, so that none of them goes away.
-pub fn ring(members: &[(Arc<Task>, &Wait<'static>)]) {
-    tell(true, members);
+pub fn ring(members: &[(Token, &Wait<'static>)]) {
+    let _one_at_a_time = lock(&REPORTING);
+    if !members.iter().all(|(token, _)| token.is_waiting()) {
+        // All were asleep besides, and another thread has reported that a moment ago.
+        return;
+    }
+    let members: Vec<_> = members
+        .iter()
+        .map(|(token, wait)| (token.task().clone(), *wait))
+        .collect();
+    tell(true, &members);
     for (task, _) in members {
         task.cut(Cause::Deadlock);
     }

@@ -3,13 +3,14 @@
 //! A task has one wait at a time, and each wait has a number. A [`Token`] names one wait of one task: whoever claims it has the right and the duty to let
 //! the task go on. So a token that lies in a queue when its wait is over is worth nothing, and nobody needs to find it there.
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
-use threadbook_timeline::format::{Cause, MAIN_TASK};
+use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
 
+use super::green::{self, Coroutine};
 use super::{census, lock};
 use crate::recorder;
 use crate::wait::Wait;
@@ -48,7 +49,7 @@ pub struct Task {
     /// The number of the cell that it belongs to; 0 outside of a notebook.
     cell: u32,
     /// The number of the `program` that it belongs to; 0 for none.
-    program: u32,
+    program: AtomicU32,
     /// The number of its last wait, whether that is counted, and its phase.
     state: AtomicU64,
     /// The [`Cause`] for which it is to end; 0 for none.
@@ -61,12 +62,38 @@ pub struct Task {
     waits: AtomicPtr<Wait<'static>>,
     /// Its place on the [`ROSTER`]: the part, and the seat there.
     seat: AtomicU64,
-    thread: Thread,
+    /// The recording that was told its name last; for a green task, whose thread is others' too.
+    told: AtomicU32,
+    carrier: Carrier,
 }
+
+/// What carries a task.
+enum Carrier {
+    /// A thread of its own, and whether that runs green tasks while this one waits.
+    Thread(Thread, AtomicBool),
+    Green(Green),
+}
+
+/// What a worker keeps of a green task.
+pub struct Green {
+    /// The worker's place, once the task has begun.
+    pub worker: AtomicU8,
+    /// From its beginning to its end.
+    pub coroutine: UnsafeCell<Option<Coroutine>>,
+    /// By which it suspends itself.
+    pub yielder: Cell<*const corosensei::Yielder<(), ()>>,
+}
+
+// SAFETY: all but `Green` is shared by atomics. Coroutine and yielder are touched by the one worker alone that began the task: who has a task's token only
+// hands the task to that worker. Before the beginning they are empty; at the end the worker takes the coroutine out.
+unsafe impl Send for Task {}
+// SAFETY: as above.
+unsafe impl Sync for Task {}
 
 /// All tasks that run or wait, in parts so that tasks that start and end at once do not stand in line.
 static ROSTER: [Mutex<Part>; PARTS] = [const { Mutex::new(Part::new()) }; PARTS];
-const PARTS: usize = 16;
+/// In how many parts.
+pub const PARTS: usize = 16;
 
 struct Part {
     seats: Vec<Option<Arc<Task>>>,
@@ -86,38 +113,77 @@ impl Part {
 static CELL: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
-    /// The task that runs on this thread: made by `Arc::into_raw`, or null. Without a destructor, so that destructors of other thread-locals may wait.
+    /// The task that runs on this thread: made by `Arc::into_raw`, lent by a worker that keeps it alive, or null. Without a destructor, so that destructors of other thread-locals may wait.
     static CURRENT: Cell<*const Task> = const { Cell::new(std::ptr::null()) };
 }
 
 impl Task {
     /// Makes the record of a task that the calling one starts.
     pub fn child(id: u32, name: Option<&str>) -> Task {
-        let (cell, program) = with_current(|parent| (parent.cell, parent.program));
-        Task::new(id, name, cell, program, thread::current())
+        let (cell, program) = with_current(|parent| (parent.cell, parent.program()));
+        Task::new(id, name, cell, program, on_this_thread())
     }
 
-    fn new(id: u32, name: Option<&str>, cell: u32, program: u32, thread: Thread) -> Task {
+    /// Makes the record of a green task that the calling one starts.
+    pub fn green_child(id: u32, name: Option<&str>) -> Task {
+        let (cell, program) = with_current(|parent| (parent.cell, parent.program()));
+        let green = Green {
+            worker: AtomicU8::new(0),
+            coroutine: UnsafeCell::new(None),
+            yielder: Cell::new(std::ptr::null()),
+        };
+        Task {
+            // Told at its spawn.
+            told: AtomicU32::new(recorder::recording()),
+            ..Task::new(id, name, cell, program, Carrier::Green(green))
+        }
+    }
+
+    fn new(id: u32, name: Option<&str>, cell: u32, program: u32, carrier: Carrier) -> Task {
         Task {
             id,
             name: name.map(Box::from),
             cell,
-            program,
+            program: AtomicU32::new(program),
             state: AtomicU64::new(GAVE_UP),
             cut: AtomicU8::new(0),
             unwinds: AtomicBool::new(false),
             panic_told: AtomicBool::new(false),
             waits: AtomicPtr::new(std::ptr::null_mut()),
             seat: AtomicU64::new(0),
-            thread,
+            told: AtomicU32::new(0),
+            carrier,
         }
     }
 
     /// The same task, carried by the calling thread, which has done nothing as this task yet.
     pub fn on_this_thread(self) -> Task {
         Task {
-            thread: thread::current(),
+            carrier: on_this_thread(),
             ..self
+        }
+    }
+
+    /// Whether it is a green task.
+    pub fn is_green(&self) -> bool {
+        matches!(self.carrier, Carrier::Green(_))
+    }
+
+    /// What its worker keeps of it.
+    ///
+    /// # Panics
+    /// When it is no green task.
+    pub fn green(&self) -> &Green {
+        match &self.carrier {
+            Carrier::Green(green) => green,
+            Carrier::Thread(..) => panic!("task {} has a thread of its own", self.id),
+        }
+    }
+
+    /// Says whether its thread runs green tasks while it waits, from now on.
+    pub fn set_host(&self, host: bool) {
+        if let Carrier::Thread(_, is_host) = &self.carrier {
+            is_host.store(host, Ordering::SeqCst);
         }
     }
 
@@ -141,7 +207,12 @@ impl Task {
 
     /// The number of its `program`.
     pub fn program(&self) -> u32 {
-        self.program
+        self.program.load(Ordering::Relaxed)
+    }
+
+    /// Makes it part of another program; gives the number of the one that it was part of.
+    pub fn set_program(&self, number: u32) -> u32 {
+        self.program.swap(number, Ordering::Relaxed)
     }
 
     /// Whether it unwinds because it was cut.
@@ -301,8 +372,19 @@ impl Token {
             census::wakes_up();
         }
         // Release: what the waker gave is seen by who goes on.
-        self.task.state.store(self.wait | phase, Ordering::Release);
-        self.task.thread.unpark();
+        self.task.state.store(self.wait | phase, Ordering::SeqCst);
+        match &self.task.carrier {
+            Carrier::Thread(thread, is_host) => {
+                if is_host.load(Ordering::SeqCst) {
+                    green::deliver(green::HOST, self.task.clone());
+                } else {
+                    thread.unpark();
+                }
+            }
+            Carrier::Green(green) => {
+                green::deliver(green.worker.load(Ordering::Relaxed), self.task.clone());
+            }
+        }
     }
 
     /// Says whether two tokens are the same wait.
@@ -334,6 +416,13 @@ pub fn with_current<R>(look: impl FnOnce(&Task) -> R) -> R {
     look(unsafe { &*task })
 }
 
+/// Looks at the task that runs on this thread, where there is one. Takes no lock and makes nothing: for a signal handler.
+pub fn with_current_or_none(look: impl FnOnce(Option<&Task>)) {
+    let task = CURRENT.try_with(Cell::get).unwrap_or(std::ptr::null());
+    // SAFETY: null, or kept alive as in `with_current`.
+    look(unsafe { task.as_ref() });
+}
+
 /// Makes a task of a thread that the prelude did not start. It stays on the roster, a few hundred bytes, since nobody says when such a thread ends.
 #[cold]
 fn adopt() -> *const Task {
@@ -341,7 +430,8 @@ fn adopt() -> *const Task {
     let thread = thread::current();
     let name = thread.name().map(String::from);
     let cell = CELL.load(Ordering::Relaxed);
-    become_current(Arc::new(Task::new(id, name.as_deref(), cell, 0, thread)));
+    let carrier = Carrier::Thread(thread, AtomicBool::new(false));
+    become_current(Arc::new(Task::new(id, name.as_deref(), cell, 0, carrier)));
     CURRENT.get()
 }
 
@@ -362,7 +452,7 @@ pub fn leave() {
 }
 
 /// Puts a task on the roster.
-fn enroll(task: &Arc<Task>, part: usize) {
+pub fn enroll(task: &Arc<Task>, part: usize) {
     let mut there = lock(&ROSTER[part]);
     let seat = match there.free.pop() {
         Some(seat) => seat,
@@ -377,7 +467,7 @@ fn enroll(task: &Arc<Task>, part: usize) {
 }
 
 /// Takes a task off the roster.
-fn strike(task: &Arc<Task>) {
+pub fn strike(task: &Arc<Task>) {
     let place = task.seat.load(Ordering::Relaxed);
     let (part, seat) = ((place >> 32) as usize, place as u32);
     let mut there = lock(&ROSTER[part]);
@@ -410,6 +500,38 @@ pub fn begin_cell() {
         None,
         cell,
         0,
-        thread::current(),
+        on_this_thread(),
     )));
+}
+
+fn on_this_thread() -> Carrier {
+    Carrier::Thread(thread::current(), AtomicBool::new(false))
+}
+
+/// What a thread was before it carried a green task.
+pub struct Before {
+    task: *const Task,
+    in_trace: u32,
+}
+
+/// Makes a green task the one that runs on this thread, which is worker `number` (from 1) in the trace.
+pub fn carry(task: &Arc<Task>, number: u8) -> Before {
+    let before = Before {
+        task: CURRENT.replace(Arc::as_ptr(task)),
+        in_trace: recorder::switch_to(task.id, number),
+    };
+    let recording = recorder::recording();
+    if recording != 0 && task.told.load(Ordering::Relaxed) != recording {
+        task.told.store(recording, Ordering::Relaxed);
+        if let Some(name) = &task.name {
+            recorder::record(Kind::NameTask, task.id, 0, recorder::intern(name), None);
+        }
+    }
+    before
+}
+
+/// The green task gives this thread up.
+pub fn carry_no_more(before: Before) {
+    CURRENT.set(before.task);
+    recorder::switch_to(before.in_trace, 0);
 }

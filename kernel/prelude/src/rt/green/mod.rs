@@ -1,0 +1,244 @@
+//! Green tasks: many tasks on few threads, as Go has them. A task that waits gives its thread to another one.
+//!
+//! A task is a coroutine with a stack of its own. New ones lie in one queue; a worker takes the next when it has nothing that is ready. Once started, a task
+//! stays on its worker: what it keeps in thread-locals, and guards that must not change threads, stay where they are. Workers sleep when they have nothing
+//! to do, and then count as asleep; whoever brings them something takes them out of the count. With `workers(1)` there is no worker: the thread that asked
+//! for it runs the tasks itself, whenever it waits, one after the other in the order in which they became ready.
+//!
+//! Lock order: `NEW`, then a worker's `Inbox`. No generic function names a type of the coroutine crate, so that none is compiled into a cell.
+
+mod stack;
+mod worker;
+
+use std::collections::VecDeque;
+use std::io;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, Thread};
+
+use super::task::Task;
+use super::{census, lock};
+
+pub use stack::{STACK_BYTES, is_guard};
+pub use worker::{Coroutine, is_host, others_unwind, park, wait_as_host, yield_as_host, yield_now};
+
+/// The most workers: a bit for each in [`New::idle`].
+pub const MOST_WORKERS: usize = 63;
+/// The place of the thread that runs tasks itself, under `workers(1)`.
+pub const HOST: u8 = MOST_WORKERS as u8;
+
+/// A task that has not been started.
+pub struct Fresh {
+    pub task: Arc<Task>,
+    pub body: Box<dyn FnOnce() + Send>,
+}
+
+/// What all workers share.
+struct New {
+    queue: VecDeque<Fresh>,
+    /// The workers that sleep, a bit each.
+    idle: u64,
+    /// How many threads there are.
+    started: usize,
+    /// How many may take new tasks; 0: only the host runs them.
+    wanted: usize,
+}
+
+static NEW: Mutex<New> = Mutex::new(New {
+    queue: VecDeque::new(),
+    idle: 0,
+    started: 0,
+    wanted: usize::MAX,
+});
+
+/// How many lie in the queue: looked at without its lock.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Where a worker gets what others have for it.
+struct Desk {
+    inbox: Mutex<Inbox>,
+    /// Something lies in the inbox.
+    has_mail: AtomicBool,
+}
+
+struct Inbox {
+    /// Tasks that are ready again.
+    ready: Vec<Arc<Task>>,
+    /// New tasks for the host.
+    fresh: Vec<Fresh>,
+    /// The worker's thread; `None` before its start.
+    thread: Option<Thread>,
+    asleep: bool,
+    /// It is counted by the census, since no time limit will wake it.
+    counted: bool,
+}
+
+static DESKS: [Desk; MOST_WORKERS + 1] = [const {
+    Desk {
+        inbox: Mutex::new(Inbox {
+            ready: Vec::new(),
+            fresh: Vec::new(),
+            thread: None,
+            asleep: false,
+            counted: false,
+        }),
+        has_mail: AtomicBool::new(false),
+    }
+}; MOST_WORKERS + 1];
+
+impl Inbox {
+    /// Takes the worker out of its sleep; gives the thread to wake when it slept.
+    fn rouse(&mut self) -> Option<Thread> {
+        if !std::mem::take(&mut self.asleep) {
+            return None;
+        }
+        if std::mem::take(&mut self.counted) {
+            census::wakes_up();
+        }
+        self.thread.clone()
+    }
+}
+
+/// How many workers there are unless the learner says otherwise: as many as cores.
+fn default_workers() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| {
+        thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .clamp(1, MOST_WORKERS)
+    })
+}
+
+/// Sets how many workers run green tasks, and gives how many it were; 1 makes the calling thread the one that runs them.
+pub fn set_workers(count: usize) -> usize {
+    let mut new = lock(&NEW);
+    let before = match new.wanted {
+        0 => 1,
+        usize::MAX => default_workers(),
+        wanted => wanted,
+    };
+    let was_host = new.wanted == 0;
+    if count == 0 {
+        return before;
+    }
+    new.wanted = match count {
+        1 => 0,
+        count => count.min(MOST_WORKERS),
+    };
+    let is_host = new.wanted == 0;
+    drop(new);
+    if is_host {
+        worker::become_host();
+    } else if was_host {
+        worker::host_no_more();
+    }
+    before
+}
+
+/// Goes back to as many workers as there are cores.
+pub fn reset_workers() {
+    let mut new = lock(&NEW);
+    let was_host = new.wanted == 0;
+    new.wanted = usize::MAX;
+    drop(new);
+    if was_host {
+        worker::host_no_more();
+    }
+}
+
+/// Hands a new task to whoever runs tasks.
+///
+/// # Errors
+/// When there is no worker, and the system gives no thread for one.
+pub fn start(task: Arc<Task>, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    let fresh = Fresh { task, body };
+    let mut new = lock(&NEW);
+    if new.wanted == 0 {
+        drop(new);
+        worker::fresh_for_host(fresh);
+        return Ok(());
+    }
+    new.queue.push_back(fresh);
+    WAITING.store(new.queue.len(), Ordering::Relaxed);
+    let wanted = default_or(new.wanted);
+    let may_take = if wanted >= 64 {
+        u64::MAX
+    } else {
+        (1 << wanted) - 1
+    };
+    let idle = new.idle & may_take;
+    if idle != 0 {
+        let worker = idle.trailing_zeros() as usize;
+        new.idle &= !(1 << worker);
+        let roused = lock(&DESKS[worker].inbox).rouse();
+        drop(new);
+        if let Some(thread) = roused {
+            thread.unpark();
+        }
+        return Ok(());
+    }
+    if new.started >= wanted {
+        return Ok(());
+    }
+    let number = new.started;
+    match worker::start(number) {
+        Ok(()) => new.started += 1,
+        Err(why) if new.started == 0 => {
+            new.queue.pop_back();
+            WAITING.store(new.queue.len(), Ordering::Relaxed);
+            return Err(why);
+        }
+        // Those that run will come to it.
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+fn default_or(wanted: usize) -> usize {
+    if wanted == usize::MAX {
+        default_workers()
+    } else {
+        wanted
+    }
+}
+
+/// Hands a task that is ready again to its worker. Called by whoever claimed its token.
+pub fn deliver(worker: u8, task: Arc<Task>) {
+    if worker::is_mine(worker) {
+        worker::ready_here(task);
+        return;
+    }
+    let desk = &DESKS[usize::from(worker)];
+    let mut inbox = lock(&desk.inbox);
+    inbox.ready.push(task);
+    desk.has_mail.store(true, Ordering::Release);
+    let roused = inbox.rouse();
+    drop(inbox);
+    if let Some(thread) = roused {
+        thread.unpark();
+    }
+}
+
+/// Gives the tasks that nobody has begun.
+pub fn not_begun() -> Vec<Arc<Task>> {
+    let task = |fresh: &Fresh| fresh.task.clone();
+    let mut all: Vec<_> = lock(&NEW).queue.iter().map(task).collect();
+    all.extend(lock(&DESKS[usize::from(HOST)].inbox).fresh.iter().map(task));
+    all.extend(worker::not_begun_here());
+    all
+}
+
+/// Takes the oldest new task, for worker `number`, if it may have one.
+fn next_new(number: usize) -> Option<Fresh> {
+    if WAITING.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let mut new = lock(&NEW);
+    if number >= default_or(new.wanted) {
+        return None;
+    }
+    let fresh = new.queue.pop_front();
+    WAITING.store(new.queue.len(), Ordering::Relaxed);
+    fresh
+}

@@ -1,0 +1,540 @@
+//! What runs green tasks: a worker's thread, or the thread that runs them itself while it waits.
+//!
+//! All of a worker's own state is a thread-local that nobody else reaches, so switching tasks takes no lock. What others have for a worker lies on its desk.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use corosensei::{CoroutineResult, Yielder};
+use threadbook_timeline::format::Kind;
+
+use super::stack::{self, GreenStack};
+use super::{DESKS, Fresh, HOST, NEW, WAITING, next_new};
+use crate::recorder;
+use crate::rt::task::{self, Ended, Task, Token};
+use crate::rt::{census, lock, many_cores, now, overflow, unwinding};
+
+/// A task with a stack of its own, that runs until it suspends itself.
+pub type Coroutine = corosensei::Coroutine<(), (), (), GreenStack>;
+
+/// How long a task may keep its worker while others wait for it, before the picture says so.
+const HOG: Duration = Duration::from_millis(10);
+
+/// After how many tasks a busy worker looks for new ones: they must not starve behind two that hand a ball to and fro.
+const LOOK_FOR_NEW: u32 = 32;
+
+/// How many stacks a worker keeps at hand, and how many it takes or gives at once.
+const STACKS: usize = 128;
+
+/// How often an idle worker looks at its desk before it sleeps, where another core can bring it something: about 2 us.
+const LOOKS: u32 = 200;
+
+/// What a thread that runs green tasks keeps for itself.
+struct Local {
+    /// Its place among the [`DESKS`], or [`NONE`].
+    number: Cell<u8>,
+    ready: RefCell<VecDeque<Next>>,
+    timers: RefCell<BinaryHeap<Reverse<Timer>>>,
+    /// How many timers are of waits that have ended.
+    stale: Cell<usize>,
+    stacks: RefCell<Vec<GreenStack>>,
+    /// How many of its tasks gave up the thread while they unwound: `thread::panicking` says nothing then.
+    unwinding: Cell<usize>,
+    /// When the running task was let run, in ticks.
+    since: Cell<u64>,
+    turns: Cell<u32>,
+}
+
+const NONE: u8 = u8::MAX;
+
+/// What a worker does next.
+enum Next {
+    GoOn(Arc<Task>),
+    Begin(Fresh),
+}
+
+struct Timer {
+    at: Instant,
+    token: Token,
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Timer) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Timer) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Timer) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local {
+            number: Cell::new(NONE),
+            ready: RefCell::new(VecDeque::new()),
+            timers: RefCell::new(BinaryHeap::new()),
+            stale: Cell::new(0),
+            stacks: RefCell::new(Vec::new()),
+            unwinding: Cell::new(0),
+            since: Cell::new(0),
+            turns: Cell::new(0),
+        }
+    };
+}
+
+/// Looks at the calling thread's own state. `None` while its thread-locals are destroyed: it runs no tasks any more.
+fn local<R>(look: impl FnOnce(&Local) -> R) -> Option<R> {
+    LOCAL.try_with(look).ok()
+}
+
+/// Starts the thread of worker `number`.
+pub fn start(number: usize) -> io::Result<()> {
+    census::thread_begins();
+    let started = thread::Builder::new()
+        .name(format!("threadbook-worker-{}", number + 1))
+        .spawn(move || {
+            overflow::watch();
+            let _alternate = overflow::Alternate::new();
+            lock(&DESKS[number].inbox).thread = Some(thread::current());
+            LOCAL.with(|local| {
+                local.number.set(number as u8);
+                loop {
+                    local.run_one(|_| false);
+                }
+            });
+        });
+    if started.is_err() {
+        census::thread_ends();
+    }
+    started.map(drop)
+}
+
+/// Makes the calling thread the one that runs green tasks, while it waits.
+pub fn become_host() {
+    overflow::watch();
+    lock(&DESKS[usize::from(HOST)].inbox).thread = Some(thread::current());
+    local(|local| {
+        if local.number.get() == NONE {
+            local.number.set(HOST);
+        }
+    });
+}
+
+/// New tasks that the host did not come to are for the workers now. Those that it has begun stay with it.
+pub fn host_no_more() {
+    let mut fresh: Vec<Fresh> = std::mem::take(&mut lock(&DESKS[usize::from(HOST)].inbox).fresh);
+    local(|local| {
+        if local.number.get() != HOST {
+            return;
+        }
+        let mut ready = local.ready.borrow_mut();
+        for next in std::mem::take(&mut *ready) {
+            match next {
+                Next::Begin(new) => fresh.push(new),
+                Next::GoOn(_) => ready.push_back(next),
+            }
+        }
+    });
+    for Fresh { task, body } in fresh {
+        // A task that no thread can be had for is lost like one of a thread that could not be started; it is on no roster yet.
+        let _ = super::start(task, body);
+    }
+}
+
+/// Gives the tasks that the host has in its line and has not begun, if the calling thread is the host.
+pub fn not_begun_here() -> Vec<Arc<Task>> {
+    local(|local| {
+        let ready = local.ready.borrow();
+        let new = ready.iter().filter_map(|next| match next {
+            Next::Begin(fresh) => Some(fresh.task.clone()),
+            Next::GoOn(_) => None,
+        });
+        new.collect()
+    })
+    .unwrap_or_default()
+}
+
+/// Gives the host a new task.
+pub fn fresh_for_host(fresh: Fresh) {
+    if is_mine(HOST) {
+        local(|local| local.ready.borrow_mut().push_back(Next::Begin(fresh)));
+        return;
+    }
+    let desk = &DESKS[usize::from(HOST)];
+    let mut inbox = lock(&desk.inbox);
+    inbox.fresh.push(fresh);
+    desk.has_mail.store(true, Ordering::Release);
+    let roused = inbox.rouse();
+    drop(inbox);
+    if let Some(thread) = roused {
+        thread.unpark();
+    }
+}
+
+/// Whether the calling thread is worker `number`.
+pub fn is_mine(number: u8) -> bool {
+    local(|local| local.number.get() == number) == Some(true)
+}
+
+/// Whether the calling thread runs green tasks while it waits, and none runs on it now.
+pub fn is_host() -> bool {
+    is_mine(HOST)
+}
+
+/// A task of this worker is ready again.
+pub fn ready_here(task: Arc<Task>) {
+    local(|local| local.ready.borrow_mut().push_back(Next::GoOn(task)));
+}
+
+/// Whether a task of this thread gave it up while it unwound, so that `thread::panicking` speaks of that one too.
+pub fn others_unwind() -> bool {
+    local(|local| local.unwinding.get() > 0) == Some(true)
+}
+
+/// Waits as a green task: gives the worker to another one until the token is woken, its time runs out, or the task is told to end.
+pub fn park(token: &Token, deadline: Option<Instant>) -> Ended {
+    if let Some(at) = deadline {
+        local(|local| {
+            let timer = Timer {
+                at,
+                token: token.clone(),
+            };
+            local.timers.borrow_mut().push(Reverse(timer));
+        });
+    }
+    suspend(token.task());
+    let ended = token.ended().unwrap_or(Ended::Woken);
+    if deadline.is_some() && ended != Ended::TimedOut {
+        local(Local::forget_a_timer);
+    }
+    ended
+}
+
+/// Lets the others that are ready run first.
+pub fn yield_now(task: &Arc<Task>) {
+    ready_here(task.clone());
+    suspend(task);
+}
+
+/// Gives the worker to another task until this one is ready again.
+fn suspend(task: &Task) {
+    let unwinds = unwinding();
+    if unwinds {
+        local(|local| local.unwinding.set(local.unwinding.get() + 1));
+    }
+    // SAFETY: the running task suspends itself; its coroutine set the yielder at its start, and lives on the stack that this runs on.
+    unsafe { (*task.green().yielder.get()).suspend(()) };
+    if unwinds {
+        local(|local| local.unwinding.set(local.unwinding.get() - 1));
+    }
+}
+
+/// Waits as the thread that runs the tasks itself: runs them until the token is woken or `deadline` has passed.
+pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
+    loop {
+        if let Some(ended) = token.ended() {
+            return ended;
+        }
+        if let Some(at) = deadline
+            && now() >= at
+            && token.give_up()
+        {
+            return Ended::TimedOut;
+        }
+        let ran = local(|local| {
+            local.wake_at(deadline);
+            local.run_one(|_| token.ended().is_some())
+        });
+        if ran.is_none() {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Lets every task run once that is ready now, as the thread that runs them itself.
+pub fn yield_as_host() {
+    local(|local| {
+        local.take_mail();
+        let ready = local.ready.borrow().len();
+        for _ in 0..ready {
+            let Some(next) = local.ready.borrow_mut().pop_front() else {
+                return;
+            };
+            local.run(next);
+        }
+    });
+}
+
+thread_local! {
+    /// Until when the host may sleep, for its own wait.
+    static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+impl Local {
+    fn wake_at(&self, deadline: Option<Instant>) {
+        let _ = WAKE_AT.try_with(|at| at.set(deadline));
+    }
+
+    /// Runs the next task until it gives the thread up; sleeps when there is none, until there is or `done` says so.
+    fn run_one(&self, done: impl Fn(&Local) -> bool) {
+        self.take_mail();
+        self.fire_timers();
+        let turn = self.turns.get().wrapping_add(1);
+        self.turns.set(turn);
+        let is_host = self.number.get() == HOST;
+        let mut next = None;
+        if turn.is_multiple_of(LOOK_FOR_NEW) && !is_host {
+            next = next_new(usize::from(self.number.get())).map(Next::Begin);
+        }
+        next = next.or_else(|| self.ready.borrow_mut().pop_front());
+        if next.is_none() && !is_host {
+            next = next_new(usize::from(self.number.get())).map(Next::Begin);
+        }
+        match next {
+            Some(next) => self.run(next),
+            None => self.idle(done),
+        }
+    }
+
+    fn take_mail(&self) {
+        let desk = &DESKS[usize::from(self.number.get())];
+        if desk.has_mail.load(Ordering::Acquire) {
+            self.empty(&mut lock(&desk.inbox));
+        }
+    }
+
+    fn empty(&self, inbox: &mut super::Inbox) {
+        let mut ready = self.ready.borrow_mut();
+        ready.extend(inbox.ready.drain(..).map(Next::GoOn));
+        ready.extend(inbox.fresh.drain(..).map(Next::Begin));
+        DESKS[usize::from(self.number.get())]
+            .has_mail
+            .store(false, Ordering::Relaxed);
+    }
+
+    /// Tasks whose time has run out are ready.
+    fn fire_timers(&self) {
+        let mut timers = self.timers.borrow_mut();
+        if timers.is_empty() {
+            return;
+        }
+        let now = now();
+        while timers.peek().is_some_and(|Reverse(timer)| timer.at <= now) {
+            let Some(Reverse(timer)) = timers.pop() else {
+                return;
+            };
+            if timer.token.give_up() {
+                self.ready
+                    .borrow_mut()
+                    .push_back(Next::GoOn(timer.token.task().clone()));
+            } else {
+                self.stale.set(self.stale.get().saturating_sub(1));
+            }
+        }
+    }
+
+    /// A wait with a time limit ended before it. Its timer is thrown away with others when they are many.
+    fn forget_a_timer(&self) {
+        let stale = self.stale.get() + 1;
+        self.stale.set(stale);
+        let mut timers = self.timers.borrow_mut();
+        if stale > 64 && stale > timers.len() / 2 {
+            timers.retain(|Reverse(timer)| timer.token.is_waiting());
+            self.stale.set(0);
+        }
+    }
+
+    /// Runs a task until it suspends itself or ends.
+    fn run(&self, next: Next) {
+        let task = match next {
+            Next::GoOn(task) => {
+                // The host's own wait is over: it sees that by itself.
+                if !task.is_green() {
+                    return;
+                }
+                task
+            }
+            Next::Begin(fresh) => match self.begin(fresh) {
+                Some(task) => task,
+                None => return,
+            },
+        };
+        let number = self.number.get();
+        let since = recorder::ticks();
+        self.since.set(since);
+        let before = task::carry(&task, if number == HOST { u8::MAX } else { number + 1 });
+        // SAFETY: a started task's coroutine is there until it ends, and is reached by its own worker alone, which is this thread.
+        let coroutine = unsafe { &mut *task.green().coroutine.get() };
+        let result = coroutine
+            .as_mut()
+            .expect("a task that is ready has begun and not ended")
+            .resume(());
+        let passed = recorder::ticks().wrapping_sub(since);
+        if passed > hog_ticks() && (WAITING.load(Ordering::Relaxed) > 0 || self.others_wait(&task))
+        {
+            let micros = recorder::ticks_to_duration(passed).as_micros();
+            let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+            recorder::record(Kind::Hogged, 0, micros, 0, None);
+        }
+        task::carry_no_more(before);
+        if let CoroutineResult::Return(()) = result {
+            if let Some(coroutine) = coroutine.take() {
+                self.keep(coroutine.into_stack());
+            }
+            task::strike(&task);
+        }
+    }
+
+    /// Whether another task than this one, which may just have let others go first, waits for the thread.
+    fn others_wait(&self, task: &Arc<Task>) -> bool {
+        let ready = self.ready.borrow();
+        ready
+            .iter()
+            .any(|next| !matches!(next, Next::GoOn(other) if Arc::ptr_eq(other, task)))
+            || DESKS[usize::from(self.number.get())]
+                .has_mail
+                .load(Ordering::Relaxed)
+    }
+
+    /// Gives a new task a stack and puts it on the roster. `None` when there is no memory for one: then it is put back, to be begun when others have ended.
+    fn begin(&self, fresh: Fresh) -> Option<Arc<Task>> {
+        let mut stacks = self.stacks.borrow_mut();
+        if stacks.is_empty()
+            && let Err(why) = stack::take(&mut stacks, STACKS)
+        {
+            drop(stacks);
+            self.no_stack(fresh, &why);
+            return None;
+        }
+        let stack = stacks.pop()?;
+        drop(stacks);
+        let Fresh { task, body } = fresh;
+        let green = task.green();
+        green.worker.store(self.number.get(), Ordering::Relaxed);
+        let its_task = Arc::as_ptr(&task);
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
+            // SAFETY: the worker keeps the task alive while its coroutine runs.
+            unsafe { &*its_task }.green().yielder.set(yielder);
+            body();
+        });
+        // SAFETY: the task has not begun, so nobody else knows where it runs.
+        unsafe { *green.coroutine.get() = Some(coroutine) };
+        task::enroll(&task, usize::from(self.number.get()) % task::PARTS);
+        Some(task)
+    }
+
+    #[cold]
+    fn no_stack(&self, fresh: Fresh, why: &io::Error) {
+        eprintln!(
+            "threadbook: no stack for a further task ({why}); it begins when another one has ended"
+        );
+        // Behind those that are ready: when one of them ends, there is a stack.
+        let mut ready = self.ready.borrow_mut();
+        if ready.is_empty() {
+            thread::yield_now();
+        }
+        ready.push_back(Next::Begin(fresh));
+    }
+
+    fn keep(&self, stack: GreenStack) {
+        let mut stacks = self.stacks.borrow_mut();
+        stacks.push(stack);
+        if stacks.len() >= 2 * STACKS {
+            stack::give(stacks.drain(..STACKS));
+        }
+    }
+
+    /// Sleeps until there is something to do, or until a timer's time.
+    fn idle(&self, done: impl Fn(&Local) -> bool) {
+        let number = usize::from(self.number.get());
+        let desk = &DESKS[number];
+        if many_cores() {
+            for _ in 0..LOOKS {
+                if desk.has_mail.load(Ordering::Relaxed)
+                    || WAITING.load(Ordering::Relaxed) > 0
+                    || done(self)
+                {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let is_host = number == usize::from(HOST);
+        let mut until = self.timers.borrow().peek().map(|Reverse(timer)| timer.at);
+        if is_host && let Some(at) = WAKE_AT.try_with(Cell::get).ok().flatten() {
+            until = Some(until.map_or(at, |other| other.min(at)));
+        }
+        {
+            let mut new = lock(&NEW);
+            if !is_host && !new.queue.is_empty() && number < super::default_or(new.wanted) {
+                return;
+            }
+            let mut inbox = lock(&desk.inbox);
+            if !inbox.ready.is_empty() || !inbox.fresh.is_empty() || done(self) {
+                self.empty(&mut inbox);
+                return;
+            }
+            inbox.asleep = true;
+            inbox.counted = until.is_none();
+            if inbox.counted {
+                census::falls_asleep();
+            }
+            if !is_host {
+                new.idle |= 1 << number;
+            }
+        }
+        if until.is_none() {
+            census::look();
+        }
+        loop {
+            // A report by this very thread puts its own tasks among the ready ones.
+            if !self.ready.borrow().is_empty() || done(self) {
+                drop(lock(&desk.inbox).rouse());
+                break;
+            }
+            match until {
+                None => thread::park(),
+                Some(at) => thread::park_timeout(at.saturating_duration_since(now())),
+            }
+            let mut inbox = lock(&desk.inbox);
+            let on_time = until.is_some_and(|at| now() >= at);
+            if !inbox.asleep || on_time {
+                drop(inbox.rouse());
+                break;
+            }
+        }
+        if !is_host {
+            lock(&NEW).idle &= !(1 << number);
+        }
+    }
+}
+
+/// [`HOG`] in ticks.
+fn hog_ticks() -> u64 {
+    use std::sync::atomic::AtomicU64;
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+    let known = TICKS.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let ticks = (HOG.as_nanos() * u128::from(recorder::ticks_per_second()) / 1_000_000_000) as u64;
+    TICKS.store(ticks.max(1), Ordering::Relaxed);
+    ticks
+}
