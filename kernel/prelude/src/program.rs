@@ -39,7 +39,8 @@ pub fn program<T>(f: impl FnOnce() -> T) -> T {
             .name()
             .map_or_else(|| format!("task {}", task.id()), |name| format!("`{name}`"));
         eprintln!(
-            "{name} runs on although its program has returned: it reaches no call of the prelude at which it could be cut off"
+            "{name} runs on although its program has returned: for {} ms it reached no call of the prelude at which it could be cut off",
+            GRACE.as_millis()
         );
     }
     result.unwrap_or_else(|panic| resume_unwind(panic))

@@ -34,11 +34,13 @@ const LOOKS: u32 = 400;
 
 /// A claimed task that may go on when this is dropped: after the object's lock, so that it does not run straight into it.
 #[must_use = "the task is woken when this is dropped"]
-pub struct Wakeup(Token);
+pub struct Wakeup(Option<Token>);
 
 impl Drop for Wakeup {
     fn drop(&mut self) {
-        self.0.wake();
+        if let Some(token) = self.0.take() {
+            token.wake();
+        }
     }
 }
 
@@ -176,7 +178,7 @@ fn park(token: &Token, deadline: Option<Instant>) -> Ended {
 /// Lets a task go on whose token the caller claimed, by what it did to `object`. Called under the object's lock; takes effect when the result is dropped.
 pub fn wake(token: &Token, object: u32, here: Option<Here>) -> Wakeup {
     recorder::record(Kind::Wake, object, 0, token.task().id(), here);
-    Wakeup(token.clone())
+    Wakeup(Some(token.clone()))
 }
 
 /// What carries a started task.
@@ -215,18 +217,20 @@ pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io:
         // The system's names end at a zero byte, and std refuses them with a panic.
         builder = builder.name(name.replace('\0', " "));
     }
-    let child = Task::child(id, name);
+    let child = task::enrolled(Task::child(id, name));
     census::thread_begins();
+    let theirs = child.clone();
     let started = builder.spawn(move || {
         let _alternate = overflow::Alternate::new();
-        recorder::become_task(id, child.name());
-        task::become_current(Arc::new(child.on_this_thread()));
+        recorder::become_task(id, theirs.name());
+        task::begin(&theirs);
         body();
         task::leave();
         census::thread_ends();
     });
     if started.is_err() {
         census::thread_ends();
+        task::strike(&child);
     }
     started.map(Carrier::Thread)
 }

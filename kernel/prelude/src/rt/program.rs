@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use threadbook_timeline::format::{Cause, Reason};
 
+use super::green::{self, Fresh};
 use super::task::{self, Task, Token};
-use super::{block, green, lock, now};
+use super::{block, lock, now};
 use crate::recorder::Here;
 use crate::wait::Wait;
 
@@ -32,14 +33,19 @@ impl Program {
     /// Tells its tasks to end, and waits for that; gives those that have not after `grace`.
     pub fn end(self, grace: Duration, here: Here) -> Vec<Arc<Task>> {
         task::with_current(|task| task.set_program(self.outside));
-        for task in self.tasks() {
-            task.cut(Cause::Program);
-        }
         let deadline = now() + grace;
         let mut pause = Duration::from_micros(20);
         // Each look may find a task that one of them started before it ended.
         loop {
-            let left = self.tasks();
+            for Fresh { task, body } in green::take_not_begun(|task| self.has(task.program())) {
+                // Its body sees at once that it is cut, and leaves what a task leaves.
+                task.cut(Cause::Program);
+                let before = task::carry(&task, 0);
+                body();
+                task::carry_no_more(before);
+            }
+            let mut left = task::roster();
+            left.retain(|task| self.has(task.program()));
             left.iter().for_each(|task| task.cut(Cause::Program));
             if left.is_empty() || now() >= deadline {
                 lock(&RUNNING).retain(|program| program.0 != self.number);
@@ -50,13 +56,6 @@ impl Program {
             wait.end();
             pause = (pause * 2).min(Duration::from_millis(2));
         }
-    }
-
-    fn tasks(&self) -> Vec<Arc<Task>> {
-        let inside = |task: &Arc<Task>| self.has(task.program());
-        let begun = task::roster();
-        let new = green::not_begun();
-        begun.into_iter().chain(new).filter(inside).collect()
     }
 
     /// Whether a program is this one, or was started in it.

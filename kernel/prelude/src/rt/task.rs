@@ -4,8 +4,8 @@
 //! the task go on. So a token that lies in a queue when its wait is over is worth nothing, and nobody needs to find it there.
 
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, Thread};
 
 use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
@@ -69,8 +69,8 @@ pub struct Task {
 
 /// What carries a task.
 enum Carrier {
-    /// A thread of its own, and whether that runs green tasks while this one waits.
-    Thread(Thread, AtomicBool),
+    /// A thread of its own, once it runs, and whether that runs green tasks while this one waits.
+    Thread(OnceLock<Thread>, AtomicBool),
     Green(Green),
 }
 
@@ -121,7 +121,8 @@ impl Task {
     /// Makes the record of a task that the calling one starts.
     pub fn child(id: u32, name: Option<&str>) -> Task {
         let (cell, program) = with_current(|parent| (parent.cell, parent.program()));
-        Task::new(id, name, cell, program, on_this_thread())
+        let carrier = Carrier::Thread(OnceLock::new(), AtomicBool::new(false));
+        Task::new(id, name, cell, program, carrier)
     }
 
     /// Makes the record of a green task that the calling one starts.
@@ -156,14 +157,6 @@ impl Task {
         }
     }
 
-    /// The same task, carried by the calling thread, which has done nothing as this task yet.
-    pub fn on_this_thread(self) -> Task {
-        Task {
-            carrier: on_this_thread(),
-            ..self
-        }
-    }
-
     /// Whether it is a green task.
     pub fn is_green(&self) -> bool {
         matches!(self.carrier, Carrier::Green(_))
@@ -184,6 +177,8 @@ impl Task {
     pub fn set_host(&self, host: bool) {
         if let Carrier::Thread(_, is_host) = &self.carrier {
             is_host.store(host, Ordering::SeqCst);
+            // Who wakes it stores and then looks whether it is a host; it stores that and then looks whether it is woken. One of the two sees the other.
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -361,11 +356,11 @@ impl Token {
     }
 
     /// Lets the claimed task go on.
-    pub fn wake(&self) {
+    pub fn wake(self) {
         self.release(WOKEN);
     }
 
-    fn release(&self, phase: u64) {
+    fn release(self, phase: u64) {
         let state = self.task.state.load(Ordering::Relaxed);
         if state & COUNTED != 0 {
             // Before it can run: while it is about to, whoever wakes it is awake.
@@ -373,18 +368,20 @@ impl Token {
         }
         // Release: what the waker gave is seen by who goes on.
         self.task.state.store(self.wait | phase, Ordering::SeqCst);
-        match &self.task.carrier {
+        let worker = match &self.task.carrier {
             Carrier::Thread(thread, is_host) => {
-                if is_host.load(Ordering::SeqCst) {
-                    green::deliver(green::HOST, self.task.clone());
-                } else {
-                    thread.unpark();
+                if !is_host.load(Ordering::SeqCst) {
+                    // A task that waits runs, so its thread is known.
+                    if let Some(thread) = thread.get() {
+                        thread.unpark();
+                    }
+                    return;
                 }
+                green::HOST
             }
-            Carrier::Green(green) => {
-                green::deliver(green.worker.load(Ordering::Relaxed), self.task.clone());
-            }
-        }
+            Carrier::Green(green) => green.worker.load(Ordering::Relaxed),
+        };
+        green::deliver(worker, self.task);
     }
 
     /// Says whether two tokens are the same wait.
@@ -430,16 +427,25 @@ fn adopt() -> *const Task {
     let thread = thread::current();
     let name = thread.name().map(String::from);
     let cell = CELL.load(Ordering::Relaxed);
-    let carrier = Carrier::Thread(thread, AtomicBool::new(false));
-    become_current(Arc::new(Task::new(id, name.as_deref(), cell, 0, carrier)));
+    let carrier = Carrier::Thread(thread.into(), AtomicBool::new(false));
+    begin(&enrolled(Task::new(id, name.as_deref(), cell, 0, carrier)));
     CURRENT.get()
 }
 
-/// Makes `task` the one that runs on this thread, until [`leave`], and puts it on the roster.
-pub fn become_current(task: Arc<Task>) {
-    leave();
+/// Puts a task that gets a thread of its own on the roster, before that runs: a program that ends must know of it.
+pub fn enrolled(task: Task) -> Arc<Task> {
+    let task = Arc::new(task);
     enroll(&task, task.id as usize % PARTS);
-    CURRENT.set(Arc::into_raw(task));
+    task
+}
+
+/// Makes `task`, which is on the roster, the one that runs on this thread, until [`leave`].
+pub fn begin(task: &Arc<Task>) {
+    leave();
+    if let Carrier::Thread(thread, _) = &task.carrier {
+        thread.get_or_init(thread::current);
+    }
+    CURRENT.set(Arc::into_raw(task.clone()));
 }
 
 /// The task that runs on this thread has ended.
@@ -495,17 +501,13 @@ pub fn cell() -> u32 {
 /// Begins a cell: the calling thread is its main task.
 pub fn begin_cell() {
     let cell = CELL.fetch_add(1, Ordering::Relaxed) + 1;
-    become_current(Arc::new(Task::new(
+    begin(&enrolled(Task::new(
         MAIN_TASK,
         None,
         cell,
         0,
-        on_this_thread(),
+        Carrier::Thread(OnceLock::new(), AtomicBool::new(false)),
     )));
-}
-
-fn on_this_thread() -> Carrier {
-    Carrier::Thread(thread::current(), AtomicBool::new(false))
 }
 
 /// What a thread was before it carried a green task.

@@ -220,13 +220,20 @@ pub fn deliver(worker: u8, task: Arc<Task>) {
     }
 }
 
-/// Gives the tasks that nobody has begun.
-pub fn not_begun() -> Vec<Arc<Task>> {
-    let task = |fresh: &Fresh| fresh.task.clone();
-    let mut all: Vec<_> = lock(&NEW).queue.iter().map(task).collect();
-    all.extend(lock(&DESKS[usize::from(HOST)].inbox).fresh.iter().map(task));
-    all.extend(worker::not_begun_here());
-    all
+/// Takes the new tasks out of the lines that are `wanted` and that nobody has begun.
+pub fn take_not_begun(wanted: impl Fn(&Task) -> bool) -> Vec<Fresh> {
+    let mut new = lock(&NEW);
+    let (mut taken, kept) = std::mem::take(&mut new.queue)
+        .into_iter()
+        .partition::<Vec<_>, _>(|fresh| wanted(&fresh.task));
+    new.queue = kept.into();
+    WAITING.store(new.queue.len(), Ordering::Relaxed);
+    drop(new);
+    let mut inbox = lock(&DESKS[usize::from(HOST)].inbox);
+    taken.extend(inbox.fresh.extract_if(.., |fresh| wanted(&fresh.task)));
+    drop(inbox);
+    taken.extend(worker::take_not_begun_here(wanted));
+    taken
 }
 
 /// Takes the oldest new task, for worker `number`, if it may have one.

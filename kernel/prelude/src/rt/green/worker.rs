@@ -46,7 +46,7 @@ struct Local {
     stacks: RefCell<Vec<GreenStack>>,
     /// How many of its tasks gave up the thread while they unwound: `thread::panicking` says nothing then.
     unwinding: Cell<usize>,
-    /// When the running task was let run, in ticks.
+    /// When the turn began that is under way, in ticks.
     since: Cell<u64>,
     turns: Cell<u32>,
 }
@@ -158,15 +158,18 @@ pub fn host_no_more() {
     }
 }
 
-/// Gives the tasks that the host has in its line and has not begun, if the calling thread is the host.
-pub fn not_begun_here() -> Vec<Arc<Task>> {
+/// Takes the new tasks out of the host's line that are `wanted`, if the calling thread is the host.
+pub fn take_not_begun_here(wanted: impl Fn(&Task) -> bool) -> Vec<Fresh> {
     local(|local| {
-        let ready = local.ready.borrow();
-        let new = ready.iter().filter_map(|next| match next {
-            Next::Begin(fresh) => Some(fresh.task.clone()),
-            Next::GoOn(_) => None,
-        });
-        new.collect()
+        let mut taken = Vec::new();
+        let mut ready = local.ready.borrow_mut();
+        for next in std::mem::take(&mut *ready) {
+            match next {
+                Next::Begin(fresh) if wanted(&fresh.task) => taken.push(fresh),
+                next => ready.push_back(next),
+            }
+        }
+        taken
     })
     .unwrap_or_default()
 }
@@ -248,6 +251,7 @@ fn suspend(task: &Task) {
 
 /// Waits as the thread that runs the tasks itself: runs them until the token is woken or `deadline` has passed.
 pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
+    local(|local| local.since.set(recorder::ticks()));
     loop {
         if let Some(ended) = token.ended() {
             return ended;
@@ -271,6 +275,7 @@ pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
 /// Lets every task run once that is ready now, as the thread that runs them itself.
 pub fn yield_as_host() {
     local(|local| {
+        local.since.set(recorder::ticks());
         local.take_mail();
         let ready = local.ready.borrow().len();
         for _ in 0..ready {
@@ -377,8 +382,6 @@ impl Local {
             },
         };
         let number = self.number.get();
-        let since = recorder::ticks();
-        self.since.set(since);
         let before = task::carry(&task, if number == HOST { u8::MAX } else { number + 1 });
         // SAFETY: a started task's coroutine is there until it ends, and is reached by its own worker alone, which is this thread.
         let coroutine = unsafe { &mut *task.green().coroutine.get() };
@@ -386,7 +389,9 @@ impl Local {
             .as_mut()
             .expect("a task that is ready has begun and not ended")
             .resume(());
-        let passed = recorder::ticks().wrapping_sub(since);
+        // One look at the clock for each turn: the next one begins where this one ended.
+        let now = recorder::ticks();
+        let passed = now.wrapping_sub(self.since.replace(now));
         if passed > hog_ticks() && (WAITING.load(Ordering::Relaxed) > 0 || self.others_wait(&task))
         {
             let micros = recorder::ticks_to_duration(passed).as_micros();
@@ -523,6 +528,7 @@ impl Local {
         if !is_host {
             lock(&NEW).idle &= !(1 << number);
         }
+        self.since.set(recorder::ticks());
     }
 }
 
