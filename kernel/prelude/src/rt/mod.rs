@@ -96,12 +96,13 @@ pub fn now() -> Instant {
 /// Blocks the calling task until its token is woken, until `deadline`, or until it is told to end.
 ///
 /// `guard` is the lock under which the token was queued; it is dropped as soon as a waker could not be missed. `wait` is what is shown and reported of it.
-/// A task that unwinds because it was told to end waits only for locks and for the tasks of a scope, which it must.
+/// A task that unwinds because it was told to end waits only for what it cannot go on without: locks, a value that a call gives a reference to, and the
+/// tasks of a scope.
 pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Instant>) -> Ended {
     let task = &**token.task();
     let must_wait = matches!(
         wait.reason(),
-        Reason::Lock | Reason::Read | Reason::Write | Reason::Scope
+        Reason::Lock | Reason::Read | Reason::Write | Reason::Once | Reason::Scope
     );
     if task.unwinds() {
         settle();

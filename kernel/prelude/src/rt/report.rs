@@ -96,8 +96,8 @@ fn sentence(task: u32, wait: &Wait<'static>) -> Sentence {
         return words;
     };
     if wait.reason() != Reason::Join && wait.reason() != Reason::Scope {
-        for holder in subject.holders(wait.reason()).iter().take(3) {
-            held(task, holder, &mut words);
+        for owner in subject.owners(wait.reason()).iter().take(3) {
+            held(task, owner, &mut words);
         }
     }
     words.extend(subject.advice(wait.reason(), task));
