@@ -454,8 +454,8 @@ impl Subject for Watched<'_> {
         Some(&self.0.object)
     }
 
-    /// One that waits to write needs all that are inside or before it to be gone; one that waits to read those of them that write, and so also those
-    /// for whom the first of these waits.
+    /// All that are inside, since one that waits to read waits for a writer: inside, or before it in the queue, and then that one waits for them. Of those
+    /// before it in the queue one that reads needs only those gone that write, since others would be let in together with it.
     fn holders(&self, reason: Reason) -> Vec<Holder> {
         let reads = reason == Reason::Read;
         let before = |inside: &[Turn], before: &[&Waiter]| {

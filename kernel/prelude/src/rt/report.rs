@@ -73,9 +73,11 @@ fn tell(ring: bool, stuck: &[(Arc<Task>, &Wait<'static>)]) {
     }
     let told = stuck.iter().take(TOLD);
     let sentences: Vec<Sentence> = told.map(|(task, wait)| sentence(task.id(), wait)).collect();
-    let names: Vec<(u32, &str)> = stuck
+    // Of all tasks, since a sentence may name one that is not stuck itself.
+    let known = task::roster();
+    let names: Vec<(u32, &str)> = known
         .iter()
-        .filter_map(|(task, _)| Some((task.id(), task.name()?)))
+        .filter_map(|task| Some((task.id(), task.name()?)))
         .collect();
     hooks::tell_deadlock(ring, &sentences, stuck.len(), &names);
 }
