@@ -38,10 +38,7 @@ pub fn all_asleep() {
         return;
     }
     tell(false, &stuck);
-    let stuck: Vec<Arc<Task>> = stuck.into_iter().map(|(task, _)| task).collect();
-    for task in stuck {
-        task.cut(Cause::Deadlock);
-    }
+    cut(&stuck);
 }
 
 /// These tasks wait for each other, each for the next: reports it, and cuts them. Called under the lock of the graph, so that none of them goes away.
@@ -56,8 +53,17 @@ pub fn ring(members: &[(Token, &Wait<'static>)]) {
         .map(|(token, wait)| (token.task().clone(), *wait))
         .collect();
     tell(true, &members);
-    for (task, _) in members {
-        task.cut(Cause::Deadlock);
+    cut(&members);
+}
+
+/// Ends all of them, none because another ended: a scope's task is to unwind as its threads do, and not to go on when the last of them is gone.
+fn cut(stuck: &[(Arc<Task>, &Wait<'static>)]) {
+    let held: Vec<Token> = stuck
+        .iter()
+        .filter_map(|(task, _)| task.hold_for_cut(Cause::Deadlock))
+        .collect();
+    for token in held {
+        token.cut();
     }
 }
 

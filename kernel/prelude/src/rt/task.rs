@@ -253,17 +253,21 @@ impl Task {
 
     /// Tells the task to end: at once when it waits, else at its next call that could wait.
     pub fn cut(self: &Arc<Task>, cause: Cause) {
+        if let Some(token) = self.hold_for_cut(cause) {
+            token.cut();
+        }
+    }
+
+    /// Tells the task to end, and takes from all others the right to end its wait: of several that end together none may go on because another did. Gives
+    /// the wait to be [cut](Token::cut), where it is in one.
+    pub fn hold_for_cut(self: &Arc<Task>, cause: Cause) -> Option<Token> {
         self.cut.store(cause as u8, Ordering::Relaxed);
         let state = self.state.load(Ordering::Acquire);
-        if state & PHASE == WAITING {
-            let token = Token {
-                task: self.clone(),
-                wait: state & !(PHASE | COUNTED),
-            };
-            if token.claim() {
-                token.release(CUT);
-            }
-        }
+        let token = Token {
+            task: self.clone(),
+            wait: state & !(PHASE | COUNTED),
+        };
+        (state & PHASE == WAITING && token.claim()).then_some(token)
     }
 
     /// What the task waits for, for as long as nothing moves.
@@ -363,6 +367,11 @@ impl Token {
     /// Lets the claimed task go on.
     pub fn wake(&self) {
         self.release(WOKEN);
+    }
+
+    /// Lets the claimed task go on to its end.
+    pub fn cut(&self) {
+        self.release(CUT);
     }
 
     fn release(&self, phase: u64) {
