@@ -289,11 +289,15 @@ impl Door {
 
     /// Takes the lock for the caller, or waits for it; gives the number of its turn.
     fn enter(&self, writes: bool, here: Here) -> u32 {
-        let mut state = self.state();
-        if state.admits(writes) {
-            state.admit(writes, recorder::current_task(), here)
-        } else {
-            self.queue_up(state, writes, here)
+        loop {
+            let mut state = self.state();
+            if state.admits(writes) {
+                return state.admit(writes, recorder::current_task(), here);
+            }
+            if let Some(turn) = self.queue_up(state, writes, here) {
+                return turn;
+            }
+            // It unwinds already, and a destructor that asks for a lock gets it or waits.
         }
     }
 
@@ -304,8 +308,9 @@ impl Door {
             .then(|| state.admit(writes, recorder::current_task(), here))
     }
 
+    /// Waits in the queue for a turn; none for one that is to end and unwinds already.
     #[cold]
-    fn queue_up(&self, mut state: MutexGuard<'_, State>, writes: bool, here: Here) -> u32 {
+    fn queue_up(&self, mut state: MutexGuard<'_, State>, writes: bool, here: Here) -> Option<u32> {
         let waiter = Arc::new(Waiter {
             token: Token::new(),
             writes,
@@ -319,13 +324,13 @@ impl Door {
         let ended = rt::block(&waiter.token, &wait, state, None);
         if ended == Ended::Cut {
             self.step_out(&waiter);
-            wait.end();
-            rt::unwind();
-            // It unwinds already, and a destructor that asks for a lock gets it or waits.
-            return self.enter(writes, here);
         }
         wait.end();
-        waiter.turn.load(Ordering::Relaxed)
+        if ended == Ended::Cut {
+            rt::unwind();
+            return None;
+        }
+        Some(waiter.turn.load(Ordering::Relaxed))
     }
 
     /// Takes one out of the queue that is to end, and lets those in who had to wait for it alone.

@@ -317,7 +317,82 @@ const CASES: &[Case] = &[
         says: &["deadlock: every task waits", "; 1 of 2 has come"],
         not: &[],
     },
+    Case {
+        name: "one that is ended asks in a destructor for the lock that it has",
+        run: || {
+            still_waits_after(ms(200));
+            let menu = RwLock::new(0).named("menu");
+            let _changing = menu.write().unwrap();
+            let _tidy = Asks(&menu);
+            let _never = menu.write();
+        },
+        says: &["deadlock: a task waits for itself"],
+        not: &["overflow"],
+    },
+    Case {
+        name: "one that panics asks in a destructor for the lock that it has",
+        run: || {
+            still_waits_after(ms(200));
+            let menu = RwLock::new(0).named("menu");
+            let _changing = menu.write().unwrap();
+            let _tidy = Asks(&menu);
+            std::panic::resume_unwind(Box::new("burnt"));
+        },
+        says: &["deadlock: a task waits for itself"],
+        not: &["overflow"],
+    },
+    Case {
+        name: "one that was told to end in a destructor, caught its panic and waits anew",
+        run: || {
+            let (menu, till) = (RwLock::new(0).named("menu"), Mutex::new(0).named("till"));
+            let both = Barrier::new(2);
+            let (menu, till, both) = (&menu, &till, &both);
+            scope(|s| {
+                let ada = s.spawn_named("ada", move || {
+                    let burnt = catch_unwind(AssertUnwindSafe(|| {
+                        let _money = till.lock().unwrap();
+                        let _tidy = Asks(menu);
+                        both.wait();
+                        std::panic::resume_unwind(Box::new("burnt"));
+                    }));
+                    assert!(burnt.is_err());
+                    *menu.write().unwrap() += 1; // is not ended here: the deadlock is over
+                });
+                let grace = s.spawn_named("grace", move || {
+                    let _changing = menu.write().unwrap();
+                    both.wait();
+                    drop(till.lock());
+                });
+                assert!(grace.join().is_err());
+                ada.join().unwrap();
+            });
+            assert!(till.is_poisoned(), "by the panic, not by the deadlock");
+            assert!(!menu.is_poisoned());
+            assert_eq!(*menu.read().unwrap(), 2);
+        },
+        says: &["deadlock: these tasks wait for each other, in a ring"],
+        not: &[],
+    },
 ];
+
+/// Asks for the lock in its destructor, and adds one.
+struct Asks<'a>(&'a RwLock<i32>);
+
+impl Drop for Asks<'_> {
+    fn drop(&mut self) {
+        *self.0.write().unwrap() += 1;
+    }
+}
+
+/// Ends the process as if it had come back, after a time in which a report that came again and again would have come often. What waits in a destructor for
+/// itself can neither be unwound nor let on: it waits, as with std.
+fn still_waits_after(time: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        println!("came back");
+        std::process::exit(0);
+    });
+}
 
 /// Runs what comes to a deadlock: it unwinds, without a word of the panic hook.
 #[track_caller]

@@ -57,7 +57,7 @@ pub fn point() {
 #[cold]
 fn settle() {
     task::with_current(|task| {
-        if task.unwinds() && !unwinding() {
+        if !task.can_be_ended() && !unwinding() {
             task.is_caught();
         }
     });
@@ -70,6 +70,7 @@ pub struct FromOutside;
 #[cold]
 pub fn unwind() {
     if unwinding() {
+        task::with_current(Task::is_told_in_vain);
         return;
     }
     let cause = task::with_current(Task::begin_to_unwind);
@@ -104,7 +105,7 @@ pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Insta
         wait.reason(),
         Reason::Lock | Reason::Read | Reason::Write | Reason::Once | Reason::Scope
     );
-    if task.unwinds() {
+    if !task.can_be_ended() {
         settle();
     }
     if task.unwinds() && !must_wait && token.give_up() {

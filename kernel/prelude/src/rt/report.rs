@@ -30,7 +30,7 @@ pub fn all_asleep() {
     // One that was cut already and waits again, in a destructor, can be neither reported anew nor unwound twice.
     let stuck: Vec<(Arc<Task>, &Wait<'static>)> = tasks
         .iter()
-        .filter(|task| task.cell() == cell && !task.unwinds())
+        .filter(|task| task.cell() == cell && task.can_be_ended())
         // SAFETY: all threads sleep but this one, and nobody is woken before the report is told.
         .filter_map(|task| unsafe { task.waits_for() }.map(|wait| (task.clone(), wait)))
         .collect();
@@ -52,6 +52,10 @@ pub fn ring(members: &[(Token, &Wait<'static>)]) {
         .iter()
         .map(|(token, wait)| (token.task().clone(), *wait))
         .collect();
+    if !members.iter().any(|(task, _)| task.can_be_ended()) {
+        // As above: it was told, and they wait in destructors.
+        return;
+    }
     tell(true, &members);
     cut(&members);
 }
@@ -60,6 +64,7 @@ pub fn ring(members: &[(Token, &Wait<'static>)]) {
 fn cut(stuck: &[(Arc<Task>, &Wait<'static>)]) {
     let held: Vec<Token> = stuck
         .iter()
+        .filter(|(task, _)| task.can_be_ended())
         .filter_map(|(task, _)| task.hold_for_cut(Cause::Deadlock))
         .collect();
     for token in held {

@@ -56,6 +56,8 @@ pub struct Task {
     cut: AtomicU8,
     /// Whether it unwinds for that cause.
     unwinds: AtomicBool,
+    /// Whether it was told to end while it unwound already, from a panic of its own.
+    told_in_vain: AtomicBool,
     /// Whether the panic hook told of the panic that unwinds it.
     panic_told: AtomicBool,
     /// What it waits for. Lives on its stack while it waits; looked at when all are asleep, and then nothing moves.
@@ -148,6 +150,7 @@ impl Task {
             state: AtomicU64::new(GAVE_UP),
             cut: AtomicU8::new(0),
             unwinds: AtomicBool::new(false),
+            told_in_vain: AtomicBool::new(false),
             panic_told: AtomicBool::new(false),
             waits: AtomicPtr::new(std::ptr::null_mut()),
             seat: AtomicU64::new(0),
@@ -220,6 +223,16 @@ impl Task {
         self.unwinds.load(Ordering::Relaxed)
     }
 
+    /// Whether telling it to end would have an effect. It has none on one that was told before and unwinds, and waits in a destructor.
+    pub fn can_be_ended(&self) -> bool {
+        !self.unwinds() && !self.told_in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was told to end, and cannot unwind for it, as it unwinds already.
+    pub fn is_told_in_vain(&self) {
+        self.told_in_vain.store(true, Ordering::Relaxed);
+    }
+
     /// Notes that the panic hook told of its panic.
     pub fn tell_panic(&self) {
         self.panic_told.store(true, Ordering::Relaxed);
@@ -245,6 +258,7 @@ impl Task {
     /// Notes that the learner caught what unwound it. A deadlock is over then; what else ends a task goes on ending it.
     pub fn is_caught(&self) {
         self.unwinds.store(false, Ordering::Relaxed);
+        self.told_in_vain.store(false, Ordering::Relaxed);
         let deadlock = Cause::Deadlock as u8;
         let _ = self
             .cut
