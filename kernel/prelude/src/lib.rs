@@ -20,29 +20,37 @@
 //! shared memory in the format of `threadbook_timeline::format`. Nothing here draws. There is no macro with a name of std's: a glob `println!` would make
 //! every cell fail.
 
+mod barrier;
 mod channel;
+mod condvar;
 mod display;
 pub mod hooks;
 mod mutex;
 mod note;
 mod object;
+mod once_lock;
 mod pace;
 mod program;
 #[doc(hidden)]
 pub mod recorder;
 mod rt;
+mod rwlock;
 mod scope;
 mod task;
 mod thread;
 mod wait;
 mod wait_group;
 
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
+pub use condvar::{Condvar, WaitTimeoutResult};
 pub use display::EvcxrDisplay;
 pub use mutex::{Mutex, MutexGuard};
 pub use note::{Region, mark, region};
+pub use once_lock::OnceLock;
 pub use pace::{ms, sleep, work, yield_now};
 pub use program::program;
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use thread::{JoinHandle, go, go_named, spawn, spawn_named, workers};
 pub use wait_group::{Done, WaitGroup};

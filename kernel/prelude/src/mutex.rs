@@ -142,14 +142,8 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         let here = Location::caller();
         rt::point();
-        if self
-            .state
-            .compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            self.lock_slowly(here);
-        }
-        self.guard(here)
+        self.take(here);
+        self.guard(here, rt::unwinding())
     }
 
     /// Takes the lock if it is free. Does not block.
@@ -168,7 +162,7 @@ impl<T: ?Sized> Mutex<T> {
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         rt::point();
         if self.try_take() {
-            self.guard(Location::caller())
+            self.guard(Location::caller(), rt::unwinding())
                 .map_err(TryLockError::Poisoned)
         } else {
             Err(TryLockError::WouldBlock)
@@ -192,6 +186,18 @@ impl<T: ?Sized> Mutex<T> {
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         let poisoned = self.is_poisoned();
         checked(poisoned, self.value.get_mut())
+    }
+
+    /// Takes the lock, or waits for it.
+    #[inline]
+    fn take(&self, here: Here) {
+        if self
+            .state
+            .compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            self.lock_slowly(here);
+        }
     }
 
     fn try_take(&self) -> bool {
@@ -305,7 +311,7 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Counts the turn of the caller, who has the lock, and makes its guard.
-    fn guard(&self, here: Here) -> LockResult<MutexGuard<'_, T>> {
+    fn guard(&self, here: Here, unwound: bool) -> LockResult<MutexGuard<'_, T>> {
         let turn = self.turns.load(Ordering::Relaxed).wrapping_add(1);
         self.turns.store(turn, Ordering::Relaxed);
         self.holder
@@ -317,7 +323,7 @@ impl<T: ?Sized> Mutex<T> {
             self.is_poisoned(),
             MutexGuard {
                 mutex: self,
-                unwound: rt::unwinding(),
+                unwound,
                 not_send: PhantomData,
             },
         )
@@ -426,6 +432,30 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: whoever has a guard has the lock, alone.
         unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// Gives the lock back for as long as its holder waits for something else. No method, as it would hide one of the value's.
+    pub(crate) fn pause(guard: MutexGuard<'a, T>) -> Paused<'a, T> {
+        let (mutex, unwound) = (guard.mutex, guard.unwound);
+        std::mem::forget(guard);
+        mutex.unlock();
+        Paused { mutex, unwound }
+    }
+}
+
+/// A lock that a guard gave back for a while; made by [`MutexGuard::pause`]. Dropped, it is never taken again.
+pub(crate) struct Paused<'a, T: ?Sized> {
+    mutex: &'a Mutex<T>,
+    unwound: bool,
+}
+
+impl<'a, T: ?Sized> Paused<'a, T> {
+    /// Takes the lock again, which may have to be waited for.
+    pub(crate) fn resume(self, here: Here) -> LockResult<MutexGuard<'a, T>> {
+        self.mutex.take(here);
+        self.mutex.guard(here, self.unwound)
     }
 }
 

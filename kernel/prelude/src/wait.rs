@@ -29,6 +29,11 @@ pub trait Subject {
         Vec::new()
     }
 
+    /// The tasks that have it now, as a report tells it: fewer than [`holders`](Self::holders) where others stand before this wait in a queue.
+    fn owners(&self, reason: Reason) -> Vec<Holder> {
+        self.holders(reason)
+    }
+
     /// What a wait for `reason` by task `waiting` is told besides: the classic cause, what to do about it.
     fn advice(&self, _reason: Reason, _waiting: u32) -> Vec<Words> {
         Vec::new()

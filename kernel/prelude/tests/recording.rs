@@ -423,7 +423,49 @@ fn a_lock_goes_from_release_to_the_next_acquisition() {
 #[test]
 fn a_wait_ends_after_the_wake_of_who_let_it_go_on() {
     type Setting = (&'static str, Reason, fn(&Recording));
-    let settings: [Setting; 6] = [
+    let settings: [Setting; 11] = [
+        ("read", Reason::Read, |recording| {
+            let menu = Arc::new(RwLock::new(()));
+            let changing = menu.write().unwrap();
+            let theirs = menu.clone();
+            let waiting = spawn(move || drop(theirs.read().unwrap()));
+            recording.wait_until_blocked(Reason::Read, 1);
+            drop(changing);
+            waiting.join().unwrap();
+        }),
+        ("write", Reason::Write, |recording| {
+            let menu = Arc::new(RwLock::new(()));
+            let looking = menu.read().unwrap();
+            let theirs = menu.clone();
+            let waiting = spawn(move || drop(theirs.write().unwrap()));
+            recording.wait_until_blocked(Reason::Write, 1);
+            drop(looking);
+            waiting.join().unwrap();
+        }),
+        ("notify", Reason::Notify, |recording| {
+            let bakery = Arc::new((Mutex::new(()), Condvar::new()));
+            let theirs = bakery.clone();
+            let waiting = spawn(move || drop(theirs.1.wait(theirs.0.lock().unwrap()).unwrap()));
+            recording.wait_until_blocked(Reason::Notify, 1);
+            bakery.1.notify_one();
+            waiting.join().unwrap();
+        }),
+        ("barrier", Reason::Barrier, |recording| {
+            let barrier = Arc::new(Barrier::new(2));
+            let theirs = barrier.clone();
+            let waiting = spawn(move || drop(theirs.wait()));
+            recording.wait_until_blocked(Reason::Barrier, 1);
+            barrier.wait();
+            waiting.join().unwrap();
+        }),
+        ("once", Reason::Once, |recording| {
+            let recipe = Arc::new(threadbook_prelude::OnceLock::new());
+            let theirs = recipe.clone();
+            let waiting = spawn(move || assert_eq!(theirs.wait(), &5));
+            recording.wait_until_blocked(Reason::Once, 1);
+            recipe.set(5).unwrap();
+            waiting.join().unwrap();
+        }),
         ("recv", Reason::Recv, |recording| {
             let (tx, rx) = channel();
             let waiting = spawn(move || rx.recv().unwrap());
@@ -755,4 +797,200 @@ fn a_thread_of_std_gets_a_lane_of_its_own() {
     });
     assert_eq!(name(named.aux), "foreign");
     assert_ne!(remark.task, recorder::current_task());
+}
+
+#[test]
+fn a_read_write_lock_is_handed_on_in_the_order_of_arrival() {
+    let recording = Recording::begin();
+    let order = Arc::new(RwLock::new(Vec::new()));
+    let first = order.write().unwrap();
+    let waiting: Vec<_> = (1..=3)
+        .map(|number| {
+            let theirs = order.clone();
+            let one = spawn(move || theirs.write().unwrap().push(number));
+            recording.wait_until_blocked(Reason::Write, number);
+            one
+        })
+        .collect();
+    let theirs = order.clone();
+    let reader = spawn(move || theirs.read().unwrap().len());
+    recording.wait_until_blocked(Reason::Read, 1);
+    let theirs = order.clone();
+    let last = spawn(move || theirs.write().unwrap().push(4));
+    recording.wait_until_blocked(Reason::Write, 4);
+    drop(first);
+    waiting.into_iter().for_each(|one| one.join().unwrap());
+    last.join().unwrap();
+    assert_eq!(
+        reader.join().unwrap(),
+        3,
+        "after the third, before the last"
+    );
+    assert_eq!(*order.read().unwrap(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn each_turn_of_a_read_write_lock_has_a_number_and_says_whether_it_is_shared() {
+    let recording = Recording::begin();
+    let menu = RwLock::new(0).named("menu");
+    let (one, other) = (menu.read().unwrap(), menu.read().unwrap());
+    assert!(
+        format!("{menu:?}").contains("data: 0"),
+        "shown without a trace"
+    );
+    drop(one);
+    drop(other);
+    let mut changing = menu.write().unwrap();
+    *changing = 1;
+    drop(RwLockWriteGuard::downgrade(changing));
+    let turns: Vec<_> = recording
+        .of(&[Kind::Acquired, Kind::Released])
+        .iter()
+        .map(|event| (kind(event), event.seq, event.aux))
+        .collect();
+    assert_eq!(
+        turns,
+        [
+            (Kind::Acquired, 1, 1),
+            (Kind::Acquired, 2, 1),
+            (Kind::Released, 1, 1),
+            (Kind::Released, 2, 1),
+            (Kind::Acquired, 3, 0),
+            (Kind::Released, 3, 0),
+            (Kind::Acquired, 4, 1),
+            (Kind::Released, 4, 1),
+        ]
+    );
+    let made = recording.wait_for("the lock", |event| kind(event) == Kind::NewObject);
+    assert_eq!(made.aux, ObjectKind::RwLock as u32);
+}
+
+#[test]
+fn readers_that_waited_for_one_writer_are_let_in_together() {
+    let recording = Recording::begin();
+    let (menu, inside) = (RwLock::new(0), Barrier::new(3));
+    scope(|s| {
+        let changing = menu.write().unwrap();
+        for number in 1..=3 {
+            s.spawn(|| {
+                let _menu = menu.read().unwrap();
+                inside.wait(); // or never, if one had to wait for another
+            });
+            recording.wait_until_blocked(Reason::Read, number);
+        }
+        drop(changing);
+    });
+    let mut shared = recording.of(&[Kind::Acquired]);
+    shared.retain(|event| event.aux == 1);
+    let mut numbers: Vec<_> = shared.iter().map(|event| event.seq).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3, 4]);
+}
+
+#[test]
+fn a_notification_says_how_many_it_let_go_on() {
+    let recording = Recording::begin();
+    let main = recorder::current_task();
+    let (shelf, filled) = (Mutex::new(0), Condvar::new().named("filled"));
+    filled.notify_all();
+    scope(|s| {
+        for number in 1..=3 {
+            s.spawn(|| drop(filled.wait(shelf.lock().unwrap()).unwrap()));
+            recording.wait_until_blocked(Reason::Notify, number);
+        }
+        filled.notify_one();
+        filled.notify_all();
+    });
+    let notified = recording.of(&[Kind::Notified]);
+    let counts: Vec<_> = notified.iter().map(|event| event.aux).collect();
+    assert_eq!(counts, [0, 1, 2]);
+    assert!(
+        notified
+            .iter()
+            .all(|event| event.task == main && event.obj == notified[0].obj)
+    );
+    let woken = |event: &&Event| event.task == main && event.obj == notified[0].obj;
+    assert_eq!(recording.of(&[Kind::Wake]).iter().filter(woken).count(), 3);
+    // The lock is given back before the wait is drawn, and taken after it.
+    let theirs = recording.of(&[
+        Kind::BlockBegin,
+        Kind::BlockEnd,
+        Kind::Acquired,
+        Kind::Released,
+    ]);
+    let is_notify = |event: &Event| event.aux == Reason::Notify as u32;
+    for begin in theirs
+        .iter()
+        .filter(|event| kind(event) == Kind::BlockBegin && is_notify(event))
+    {
+        let of_task: Vec<_> = theirs
+            .iter()
+            .filter(|event| event.task == begin.task)
+            .collect();
+        let at = |which: Kind, by: bool| {
+            let is_it = |event: &&Event| kind(event) == which && (!by || is_notify(event));
+            of_task
+                .iter()
+                .position(|event| is_it(event))
+                .expect("recorded")
+        };
+        assert!(
+            at(Kind::Released, false) < at(Kind::BlockBegin, true),
+            "{of_task:?}"
+        );
+        assert!(
+            at(Kind::BlockBegin, true) < at(Kind::BlockEnd, true),
+            "{of_task:?}"
+        );
+        let last = of_task
+            .iter()
+            .rposition(|event| kind(event) == Kind::Acquired);
+        assert!(Some(at(Kind::BlockEnd, true)) < last, "{of_task:?}");
+    }
+}
+
+#[test]
+fn a_barrier_counts_its_rounds() {
+    let recording = Recording::begin();
+    let barrier = Barrier::new(2).named("all kneaded");
+    scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| (0..5).for_each(|_| drop(barrier.wait())));
+        }
+    });
+    let mut tripped = recording.of(&[Kind::Tripped]);
+    tripped.sort_by_key(|event| event.seq);
+    let rounds: Vec<_> = tripped.iter().map(|event| event.seq).collect();
+    assert_eq!(rounds, [1, 2, 3, 4, 5]);
+    let waits = recording.of(&[Kind::BlockBegin]);
+    let waits = waits
+        .iter()
+        .filter(|event| event.aux == Reason::Barrier as u32);
+    assert_eq!(
+        waits.count(),
+        5,
+        "one waits in each round, and one comes last"
+    );
+}
+
+#[test]
+fn who_fills_a_once_lock_wakes_who_waits_for_it() {
+    let recording = Recording::begin();
+    let main = recorder::current_task();
+    let recipe = threadbook_prelude::OnceLock::new().named("recipe");
+    scope(|s| {
+        for number in 1..=2 {
+            s.spawn(|| assert_eq!(recipe.wait(), &"rye"));
+            recording.wait_until_blocked(Reason::Once, number);
+        }
+        recipe.set("rye").unwrap();
+    });
+    let made = recording.wait_for("the place", |event| {
+        kind(event) == Kind::NewObject && event.aux == ObjectKind::Once as u32
+    });
+    let wakes = recording.of(&[Kind::Wake]);
+    let wakes = wakes
+        .iter()
+        .filter(|event| event.task == main && event.obj == made.obj);
+    assert_eq!(wakes.count(), 2);
 }

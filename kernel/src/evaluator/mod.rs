@@ -40,6 +40,9 @@ use std::time::Instant;
 /// `use std::sync::Mutex` would lose every variable of the prelude's type, or stop every later cell from compiling.
 const ALIASED: &[&str] = &[
     "Arc",
+    "Barrier",
+    "BarrierWaitResult",
+    "Condvar",
     "Done",
     "Duration",
     "Instant",
@@ -48,15 +51,20 @@ const ALIASED: &[&str] = &[
     "JoinHandle",
     "Mutex",
     "MutexGuard",
+    "OnceLock",
     "Ordering",
     "Receiver",
     "Region",
+    "RwLock",
+    "RwLockReadGuard",
+    "RwLockWriteGuard",
     "Scope",
     "ScopedJoinHandle",
     "SendTimeoutError",
     "Sender",
     "TryIter",
     "WaitGroup",
+    "WaitTimeoutResult",
 ];
 
 /// Why the evaluator could not start.

@@ -59,7 +59,7 @@ pub fn point() {
 #[cold]
 fn settle() {
     task::with_current(|task| {
-        if task.unwinds() && !unwinding() {
+        if !task.can_be_ended() && !unwinding() {
             task.is_caught();
         }
     });
@@ -72,6 +72,7 @@ pub struct FromOutside;
 #[cold]
 pub fn unwind() {
     if unwinding() {
+        task::with_current(Task::is_told_in_vain);
         return;
     }
     let cause = task::with_current(Task::begin_to_unwind);
@@ -98,14 +99,15 @@ pub fn now() -> Instant {
 /// Blocks the calling task until its token is woken, until `deadline`, or until it is told to end.
 ///
 /// `guard` is the lock under which the token was queued; it is dropped as soon as a waker could not be missed. `wait` is what is shown and reported of it.
-/// A task that unwinds because it was told to end waits only for locks and for the tasks of a scope, which it must.
+/// A task that unwinds because it was told to end waits only for what it cannot go on without: locks, a value that a call gives a reference to, and the
+/// tasks of a scope.
 pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Instant>) -> Ended {
     let task = &**token.task();
     let must_wait = matches!(
         wait.reason(),
-        Reason::Lock | Reason::Read | Reason::Write | Reason::Scope
+        Reason::Lock | Reason::Read | Reason::Write | Reason::Once | Reason::Scope
     );
-    if task.unwinds() {
+    if !task.can_be_ended() {
         settle();
     }
     if task.unwinds() && !must_wait && token.give_up() {

@@ -30,7 +30,7 @@ pub fn all_asleep() {
     // One that was cut already and waits again, in a destructor, can be neither reported anew nor unwound twice.
     let stuck: Vec<(Arc<Task>, &Wait<'static>)> = tasks
         .iter()
-        .filter(|task| task.cell() == cell && !task.unwinds())
+        .filter(|task| task.cell() == cell && task.can_be_ended())
         // SAFETY: all threads sleep but this one, and nobody is woken before the report is told.
         .filter_map(|task| unsafe { task.waits_for() }.map(|wait| (task.clone(), wait)))
         .collect();
@@ -38,10 +38,7 @@ pub fn all_asleep() {
         return;
     }
     tell(false, &stuck);
-    let stuck: Vec<Arc<Task>> = stuck.into_iter().map(|(task, _)| task).collect();
-    for task in stuck {
-        task.cut(Cause::Deadlock);
-    }
+    cut(&stuck);
 }
 
 /// These tasks wait for each other, each for the next: reports it, and cuts them. Called under the lock of the graph, so that none of them goes away.
@@ -55,9 +52,23 @@ pub fn ring(members: &[(Token, &Wait<'static>)]) {
         .iter()
         .map(|(token, wait)| (token.task().clone(), *wait))
         .collect();
+    if !members.iter().any(|(task, _)| task.can_be_ended()) {
+        // As above: it was told, and they wait in destructors.
+        return;
+    }
     tell(true, &members);
-    for (task, _) in members {
-        task.cut(Cause::Deadlock);
+    cut(&members);
+}
+
+/// Ends all of them, none because another ended: a scope's task is to unwind as its threads do, and not to go on when the last of them is gone.
+fn cut(stuck: &[(Arc<Task>, &Wait<'static>)]) {
+    let held: Vec<Token> = stuck
+        .iter()
+        .filter(|(task, _)| task.can_be_ended())
+        .filter_map(|(task, _)| task.hold_for_cut(Cause::Deadlock))
+        .collect();
+    for token in held {
+        token.cut();
     }
 }
 
@@ -73,9 +84,11 @@ fn tell(ring: bool, stuck: &[(Arc<Task>, &Wait<'static>)]) {
     }
     let told = stuck.iter().take(TOLD);
     let sentences: Vec<Sentence> = told.map(|(task, wait)| sentence(task.id(), wait)).collect();
-    let names: Vec<(u32, &str)> = stuck
+    // Of all tasks, since a sentence may name one that is not stuck itself.
+    let known = task::roster();
+    let names: Vec<(u32, &str)> = known
         .iter()
-        .filter_map(|(task, _)| Some((task.id(), task.name()?)))
+        .filter_map(|task| Some((task.id(), task.name()?)))
         .collect();
     hooks::tell_deadlock(ring, &sentences, stuck.len(), &names);
 }
@@ -96,8 +109,8 @@ fn sentence(task: u32, wait: &Wait<'static>) -> Sentence {
         return words;
     };
     if wait.reason() != Reason::Join && wait.reason() != Reason::Scope {
-        for holder in subject.holders(wait.reason()).iter().take(3) {
-            held(task, holder, &mut words);
+        for owner in subject.owners(wait.reason()).iter().take(3) {
+            held(task, owner, &mut words);
         }
     }
     words.extend(subject.advice(wait.reason(), task));

@@ -56,6 +56,8 @@ pub struct Task {
     cut: AtomicU8,
     /// Whether it unwinds for that cause.
     unwinds: AtomicBool,
+    /// Whether it was told to end while it unwound already, from a panic of its own.
+    told_in_vain: AtomicBool,
     /// Whether the panic hook told of the panic that unwinds it.
     panic_told: AtomicBool,
     /// What it waits for. Lives on its stack while it waits; looked at when all are asleep, and then nothing moves.
@@ -149,6 +151,7 @@ impl Task {
             state: AtomicU64::new(GAVE_UP),
             cut: AtomicU8::new(0),
             unwinds: AtomicBool::new(false),
+            told_in_vain: AtomicBool::new(false),
             panic_told: AtomicBool::new(false),
             waits: AtomicPtr::new(std::ptr::null_mut()),
             seat: AtomicU64::new(0),
@@ -215,6 +218,16 @@ impl Task {
         self.unwinds.load(Ordering::Relaxed)
     }
 
+    /// Whether telling it to end would have an effect. It has none on one that was told before and unwinds, and waits in a destructor.
+    pub fn can_be_ended(&self) -> bool {
+        !self.unwinds() && !self.told_in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was told to end, and cannot unwind for it, as it unwinds already.
+    pub fn is_told_in_vain(&self) {
+        self.told_in_vain.store(true, Ordering::Relaxed);
+    }
+
     /// Notes that the panic hook told of its panic.
     pub fn tell_panic(&self) {
         self.panic_told.store(true, Ordering::Relaxed);
@@ -240,6 +253,7 @@ impl Task {
     /// Notes that the learner caught what unwound it. A deadlock is over then; what else ends a task goes on ending it.
     pub fn is_caught(&self) {
         self.unwinds.store(false, Ordering::Relaxed);
+        self.told_in_vain.store(false, Ordering::Relaxed);
         let deadlock = Cause::Deadlock as u8;
         let _ = self
             .cut
@@ -248,17 +262,21 @@ impl Task {
 
     /// Tells the task to end: at once when it waits, else at its next call that could wait.
     pub fn cut(self: &Arc<Task>, cause: Cause) {
+        if let Some(token) = self.hold_for_cut(cause) {
+            token.cut();
+        }
+    }
+
+    /// Tells the task to end, and takes from all others the right to end its wait: of several that end together none may go on because another did. Gives
+    /// the wait to be [cut](Token::cut), where it is in one.
+    pub fn hold_for_cut(self: &Arc<Task>, cause: Cause) -> Option<Token> {
         self.cut.store(cause as u8, Ordering::Relaxed);
         let state = self.state.load(Ordering::Acquire);
-        if state & PHASE == WAITING {
-            let token = Token {
-                task: self.clone(),
-                wait: state & !(PHASE | COUNTED),
-            };
-            if token.claim() {
-                token.release(CUT);
-            }
-        }
+        let token = Token {
+            task: self.clone(),
+            wait: state & !(PHASE | COUNTED),
+        };
+        (state & PHASE == WAITING && token.claim()).then_some(token)
     }
 
     /// What the task waits for, for as long as nothing moves.
@@ -358,6 +376,11 @@ impl Token {
     /// Lets the claimed task go on.
     pub fn wake(self) {
         self.release(WOKEN);
+    }
+
+    /// Lets the claimed task go on to its end.
+    pub fn cut(self) {
+        self.release(CUT);
     }
 
     fn release(self, phase: u64) {
