@@ -31,6 +31,7 @@ mod object;
 mod once_lock;
 mod pace;
 mod program;
+mod raw_mutex;
 #[doc(hidden)]
 pub mod recorder;
 mod rt;

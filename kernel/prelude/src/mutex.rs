@@ -1,35 +1,14 @@
-//! `Mutex`, as std has it, poisoning included; it records who had it when, and who waited for whom.
-//!
-//! A lock is free to whoever comes first, as std's is: a woken thread may find it taken again. One that has waited for a millisecond is handed the lock,
-//! so that none waits for ever. Waiting threads are woken in the order in which they came.
+//! `Mutex`, as std has it, poisoning included; it records who had it when, and who waited for whom. The lock itself is `raw_mutex`; here is the value.
 
 use std::cell::UnsafeCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult};
-use std::time::{Duration, Instant};
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
-use threadbook_timeline::format::{Kind, ObjectKind, Reason};
-
-use crate::object::Object;
-use crate::recorder::{self, Here};
-use crate::rt::{self, Ended, Token};
-use crate::wait::{Holder, Subject, Wait};
-
-/// Somebody has the lock.
-const LOCKED: u32 = 1;
-/// Somebody stands in the queue.
-const QUEUED: u32 = 2;
-
-/// How often a thread looks at a taken lock before it queues: about 1 us, as long as a short critical section.
-const LOOKS: u32 = 50;
-
-/// How long a thread may wait before the lock is handed to it. Handing over costs each time a switch of threads, so it is the exception.
-const PATIENCE: Duration = Duration::from_millis(1);
+use crate::raw_mutex::RawMutex;
+use crate::recorder::Here;
 
 /// A lock around a value: one thread at a time has it.
 ///
@@ -51,26 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// assert_eq!(*till.lock().unwrap(), 12);
 /// ```
 pub struct Mutex<T: ?Sized> {
-    object: Object,
-    state: AtomicU32,
-    /// How many wait, for the picture.
-    waiting: AtomicU32,
-    /// How often the lock was taken; written only by who has it.
-    turns: AtomicU32,
-    poisoned: AtomicBool,
-    /// The task that has the lock, and the line where it took it: for reports. 0 while nobody has it.
-    holder: AtomicU32,
-    taken_at: AtomicPtr<Location<'static>>,
-    queue: std::sync::Mutex<VecDeque<Arc<Waiter>>>,
+    raw: RawMutex,
     value: UnsafeCell<T>,
-}
-
-/// One that stands in the queue.
-struct Waiter {
-    token: Token,
-    since: Instant,
-    /// Whether the lock is its own already when it is woken.
-    handed: AtomicBool,
 }
 
 // SAFETY: the lock lets one thread at a time at the value, so sharing the lock is sending the value to and fro.
@@ -86,14 +47,7 @@ impl<T> Mutex<T> {
     #[track_caller]
     pub fn new(value: T) -> Mutex<T> {
         Mutex {
-            object: Object::new(ObjectKind::Mutex, 0, Location::caller()),
-            state: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            turns: AtomicU32::new(0),
-            poisoned: AtomicBool::new(false),
-            holder: AtomicU32::new(0),
-            taken_at: AtomicPtr::new(std::ptr::null_mut()),
-            queue: std::sync::Mutex::default(),
+            raw: RawMutex::new(Location::caller()),
             value: UnsafeCell::new(value),
         }
     }
@@ -106,7 +60,7 @@ impl<T> Mutex<T> {
     /// # drop(till);
     /// ```
     pub fn named(self, name: impl AsRef<str>) -> Mutex<T> {
-        self.object.named(name.as_ref());
+        self.raw.object().named(name.as_ref());
         self
     }
 
@@ -140,10 +94,8 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        let here = Location::caller();
-        rt::point();
-        self.take(here);
-        self.guard(here, rt::unwinding())
+        let taken = self.raw.lock(Location::caller());
+        checked(taken.poisoned, self.guard(taken.unwound))
     }
 
     /// Takes the lock if it is free. Does not block.
@@ -160,23 +112,20 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[track_caller]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        rt::point();
-        if self.try_take() {
-            self.guard(Location::caller(), rt::unwinding())
-                .map_err(TryLockError::Poisoned)
-        } else {
-            Err(TryLockError::WouldBlock)
-        }
+        let Some(taken) = self.raw.try_lock(Location::caller()) else {
+            return Err(TryLockError::WouldBlock);
+        };
+        checked(taken.poisoned, self.guard(taken.unwound)).map_err(TryLockError::Poisoned)
     }
 
     /// Says whether a thread panicked while it had the lock. Does not block.
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Relaxed)
+        self.raw.is_poisoned()
     }
 
     /// Makes the lock as if nobody had panicked. Does not block.
     pub fn clear_poison(&self) {
-        self.poisoned.store(false, Ordering::Relaxed);
+        self.raw.clear_poison();
     }
 
     /// Gives the value to the one who owns the lock. Does not block: nobody else can have it.
@@ -188,164 +137,13 @@ impl<T: ?Sized> Mutex<T> {
         checked(poisoned, self.value.get_mut())
     }
 
-    /// Takes the lock, or waits for it.
-    #[inline]
-    fn take(&self, here: Here) {
-        if self
-            .state
-            .compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            self.lock_slowly(here);
+    /// The guard of one who has the lock.
+    fn guard(&self, unwound: bool) -> MutexGuard<'_, T> {
+        MutexGuard {
+            mutex: self,
+            unwound,
+            not_send: PhantomData,
         }
-    }
-
-    fn try_take(&self) -> bool {
-        self.state.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0
-    }
-
-    /// Takes the lock after finding it taken.
-    #[cold]
-    fn lock_slowly(&self, here: Here) {
-        let line = self.waiting.fetch_add(1, Ordering::Relaxed) as usize + 1;
-        let subject = Watched(&self.object, &self.holder, &self.taken_at);
-        let wait = Wait::begin(Reason::Lock, self.object.id(), line, here).about(&subject);
-        if !self.take_by_looking() && !self.take_by_queueing(&wait) {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            wait.end();
-            rt::unwind();
-            // It unwinds already, and a destructor that asks for a lock gets it or waits.
-            return self.lock_slowly(here);
-        }
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        wait.end();
-    }
-
-    fn take_by_looking(&self) -> bool {
-        if rt::many_cores() {
-            for _ in 0..LOOKS {
-                if self.state.load(Ordering::Relaxed) & LOCKED == 0 && self.try_take() {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-        }
-        false
-    }
-
-    /// Waits in the queue until it has the lock; false when the task is to end instead.
-    fn take_by_queueing(&self, wait: &Wait<'_>) -> bool {
-        let since = rt::now();
-        let mut woken_before = false;
-        loop {
-            let mut queue = rt::lock(&self.queue);
-            // From here on whoever gives the lock back looks into the queue, for which it waits for this guard.
-            let before = self.state.fetch_or(LOCKED | QUEUED, Ordering::Acquire);
-            if before & LOCKED == 0 {
-                if queue.is_empty() {
-                    self.state.fetch_and(!QUEUED, Ordering::Relaxed);
-                }
-                return true;
-            }
-            let waiter = Arc::new(Waiter {
-                token: Token::new(),
-                since,
-                handed: AtomicBool::new(false),
-            });
-            // One that was woken in vain keeps its place.
-            if woken_before {
-                queue.push_front(waiter.clone());
-            } else {
-                queue.push_back(waiter.clone());
-            }
-            if rt::block(&waiter.token, wait, queue, None) == Ended::Cut {
-                rt::lock(&self.queue).retain(|other| !Arc::ptr_eq(other, &waiter));
-                return false;
-            }
-            if waiter.handed.load(Ordering::Relaxed) || self.try_take() {
-                return true;
-            }
-            woken_before = true;
-        }
-    }
-
-    /// Gives back the lock that the caller has.
-    #[inline]
-    fn unlock(&self) {
-        recorder::record(
-            Kind::Released,
-            self.object.id(),
-            self.turns.load(Ordering::Relaxed),
-            0,
-            None,
-        );
-        self.holder.store(0, Ordering::Relaxed);
-        if self
-            .state
-            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
-            .is_err()
-        {
-            self.unlock_slowly();
-        }
-    }
-
-    #[cold]
-    fn unlock_slowly(&self) {
-        let mut queue = rt::lock(&self.queue);
-        let next = std::iter::from_fn(|| queue.pop_front()).find(|waiter| waiter.token.claim());
-        let mut done_with = if queue.is_empty() {
-            LOCKED | QUEUED
-        } else {
-            LOCKED
-        };
-        if let Some(next) = &next
-            && rt::now().saturating_duration_since(next.since) > PATIENCE
-        {
-            next.handed.store(true, Ordering::Relaxed);
-            done_with &= !LOCKED;
-        }
-        let wakeup = next.map(|next| rt::wake(&next.token, self.object.id(), None));
-        self.state.fetch_and(!done_with, Ordering::Release);
-        drop(queue);
-        drop(wakeup);
-    }
-
-    /// Counts the turn of the caller, who has the lock, and makes its guard.
-    fn guard(&self, here: Here, unwound: bool) -> LockResult<MutexGuard<'_, T>> {
-        let turn = self.turns.load(Ordering::Relaxed).wrapping_add(1);
-        self.turns.store(turn, Ordering::Relaxed);
-        self.holder
-            .store(recorder::current_task(), Ordering::Relaxed);
-        self.taken_at
-            .store(std::ptr::from_ref(here).cast_mut(), Ordering::Relaxed);
-        recorder::record(Kind::Acquired, self.object.id(), turn, 0, Some(here));
-        checked(
-            self.is_poisoned(),
-            MutexGuard {
-                mutex: self,
-                unwound,
-                not_send: PhantomData,
-            },
-        )
-    }
-}
-
-/// A lock as a report sees it, whatever it holds.
-struct Watched<'a>(&'a Object, &'a AtomicU32, &'a AtomicPtr<Location<'static>>);
-
-impl Subject for Watched<'_> {
-    fn object(&self) -> Option<&Object> {
-        Some(self.0)
-    }
-
-    fn holders(&self, _reason: Reason) -> Vec<Holder> {
-        let task = self.1.load(Ordering::Relaxed);
-        // SAFETY: null, or a place that the compiler made, in a library that is never unloaded.
-        let since = unsafe { self.2.load(Ordering::Relaxed).as_ref() };
-        (task != 0)
-            .then_some(Holder { task, since })
-            .into_iter()
-            .collect()
     }
 }
 
@@ -375,7 +173,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     /// Shows the value, or `<locked>`, as std does. Looks without a trace: showing a lock is no turn of the program.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Mutex");
-        if self.try_take() {
+        if self.raw.try_take() {
             let look = Look(self);
             // SAFETY: the lock was just taken, and is given back after `value` is shown.
             let value = unsafe { &*look.0.value.get() };
@@ -394,14 +192,7 @@ struct Look<'a, T: ?Sized>(&'a Mutex<T>);
 
 impl<T: ?Sized> Drop for Look<'_, T> {
     fn drop(&mut self) {
-        if self
-            .0
-            .state
-            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
-            .is_err()
-        {
-            self.0.unlock_slowly();
-        }
+        self.0.raw.give_back();
     }
 }
 
@@ -440,7 +231,7 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     pub(crate) fn pause(guard: MutexGuard<'a, T>) -> Paused<'a, T> {
         let (mutex, unwound) = (guard.mutex, guard.unwound);
         std::mem::forget(guard);
-        mutex.unlock();
+        mutex.raw.unlock_for_a_while();
         Paused { mutex, unwound }
     }
 }
@@ -454,17 +245,15 @@ pub(crate) struct Paused<'a, T: ?Sized> {
 impl<'a, T: ?Sized> Paused<'a, T> {
     /// Takes the lock again, which may have to be waited for.
     pub(crate) fn resume(self, here: Here) -> LockResult<MutexGuard<'a, T>> {
-        self.mutex.take(here);
-        self.mutex.guard(here, self.unwound)
+        self.mutex.raw.lock_again(here);
+        let guard = self.mutex.guard(self.unwound);
+        checked(self.mutex.is_poisoned(), guard)
     }
 }
 
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if !self.unwound && rt::unwinding() && !rt::cut() {
-            self.mutex.poisoned.store(true, Ordering::Relaxed);
-        }
-        self.mutex.unlock();
+        self.mutex.raw.unlock(self.unwound);
     }
 }
 

@@ -55,7 +55,7 @@ thread_local! {
 }
 
 /// Gives the number of the recording under way, or 0 when nothing is recorded.
-#[inline]
+#[inline(always)]
 pub fn recording() -> u32 {
     trace::current().header().recording.load(Ordering::Relaxed)
 }
@@ -183,6 +183,7 @@ fn adopt(cursor: &Cursor) {
 }
 
 /// Gives the id of the task that runs on this thread; a thread that has none becomes one.
+#[inline]
 pub fn current_task() -> u32 {
     CURSOR.with(|cursor| {
         if cursor.task.get() == 0 {
