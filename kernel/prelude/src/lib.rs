@@ -20,6 +20,7 @@
 //! shared memory in the format of `threadbook_timeline::format`. Nothing here draws. There is no macro with a name of std's: a glob `println!` would make
 //! every cell fail.
 
+mod atomic;
 mod channel;
 mod display;
 pub mod hooks;
@@ -28,6 +29,7 @@ mod note;
 mod object;
 mod pace;
 mod program;
+mod racy;
 #[doc(hidden)]
 pub mod recorder;
 mod rt;
@@ -37,12 +39,15 @@ mod thread;
 mod wait;
 mod wait_group;
 
+pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize};
+pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
 pub use display::EvcxrDisplay;
 pub use mutex::{Mutex, MutexGuard};
 pub use note::{Region, mark, region};
 pub use pace::{ms, sleep, work, yield_now};
 pub use program::program;
+pub use racy::Racy;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use thread::{JoinHandle, go, go_named, spawn, spawn_named, workers};
 pub use wait_group::{Done, WaitGroup};
