@@ -23,6 +23,7 @@
 mod atomic;
 mod channel;
 mod display;
+mod facts;
 pub mod hooks;
 mod mutex;
 mod note;
@@ -43,6 +44,8 @@ pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIs
 pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
 pub use display::EvcxrDisplay;
+pub use facts::{CellFacts, ChannelFacts, Facts, LockFacts, Run, TaskFacts, WaitGroupFacts};
+pub use facts::{facts, observe};
 pub use mutex::{Mutex, MutexGuard};
 pub use note::{Region, mark, region};
 pub use pace::{ms, sleep, work, yield_now};

@@ -23,7 +23,7 @@ use std::time::Instant;
 use threadbook_timeline::format::{Kind, Reason};
 
 pub use program::Program;
-pub use task::{Ended, Task, Token, current};
+pub use task::{Ended, Task, Token, cell, current};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
