@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use threadbook_timeline::fold::{LaneEnd, word_for};
-use threadbook_timeline::format::{Cause, Kind, MAIN_TASK, ObjectKind, Reason};
+use threadbook_timeline::format::{Kind, MAIN_TASK, ObjectKind, Reason};
 use threadbook_timeline::observed::{Act, Observation, Observed, Thing, is_sleep, is_wait};
 
 use crate::recorder::observing;
@@ -484,12 +484,32 @@ impl Facts {
         self.0.number
     }
 
-    /// Why the observing task was ended from outside; `None` when it was not.
-    pub(crate) fn cut_for(&self) -> Option<Cause> {
-        self.0.observed.cut_for()
+    /// What was seen, in words: how each task ended, and what was used.
+    pub(crate) fn in_words(&self) -> String {
+        let seen = &self.0.observed;
+        let made = seen.made();
+        let tasks = made.iter().map(|&at| TaskFacts {
+            at,
+            facts: self.clone(),
+        });
+        let tasks: Vec<String> = tasks.take(12).map(|task| format!("{task:?}")).collect();
+        let things = seen.things().into_iter().take(12);
+        let things: Vec<String> = things
+            .map(|thing| format!("{} `{}`", word_for(thing.kind), thing.name))
+            .collect();
+        let tasks = match made.len() {
+            0 => "no task was started".to_owned(),
+            1..=12 => tasks.join(", "),
+            more => format!("{}, and {} more tasks", tasks.join(", "), more - 12),
+        };
+        if things.is_empty() {
+            tasks
+        } else {
+            format!("{tasks}; {}", things.join(", "))
+        }
     }
 
-    /// Who waited for what in a deadlock, in words.
+    /// Who waited for what in a deadlock, in words; empty when there was none.
     pub(crate) fn deadlock_in_words(&self) -> String {
         let seen = &self.0.observed;
         let told = seen.deadlocked().into_iter().map(|(task, reason, object)| {

@@ -22,6 +22,8 @@
 
 mod atomic;
 mod channel;
+#[doc(hidden)]
+pub mod check;
 mod display;
 mod facts;
 pub mod hooks;
@@ -29,6 +31,7 @@ mod mutex;
 mod note;
 mod object;
 mod pace;
+mod predict;
 mod program;
 mod racy;
 #[doc(hidden)]
@@ -43,12 +46,14 @@ mod wait_group;
 pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize};
 pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
+pub use check::CheckFailed;
 pub use display::EvcxrDisplay;
 pub use facts::{CellFacts, ChannelFacts, Facts, LockFacts, Run, TaskFacts, WaitGroupFacts};
 pub use facts::{facts, observe};
 pub use mutex::{Mutex, MutexGuard};
 pub use note::{Region, mark, region};
 pub use pace::{ms, sleep, work, yield_now};
+pub use predict::{predict, reveal};
 pub use program::program;
 pub use racy::Racy;
 pub use scope::{Scope, ScopedJoinHandle, scope};

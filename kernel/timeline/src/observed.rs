@@ -507,12 +507,6 @@ impl Observed {
         self.tasks[task].cut.is_some()
     }
 
-    /// Why the observer was ended from outside; `None` when it was not.
-    pub fn cut_for(&self) -> Option<Cause> {
-        let observer = self.tasks.get(self.observer)?;
-        Cause::from_number(observer.cut?)
-    }
-
     /// The tasks that were ended because they waited in vain: by their place, for what reason, and for which object (for a join: which task).
     pub fn deadlocked(&self) -> Vec<(usize, Reason, u32)> {
         let tasks = self.tasks.iter().enumerate();
