@@ -1,7 +1,7 @@
 //! Threads, channels and locks with the names and signatures that Rust's own have, which record what they do.
 //!
 //! Threadbook loads this crate before the first cell, as if by `use threadbook_prelude::*;`, and draws below each cell what its threads did. In a cargo
-//! project the same program is plain Rust: nothing is recorded unless a kernel handed a trace down, and everything works as without one.
+//! project the same program is plain Rust: nothing is recorded unless a kernel handed a trace down or something is observed, and everything works as without.
 //!
 //! ```
 //! use threadbook_prelude::*;

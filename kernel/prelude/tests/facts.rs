@@ -245,7 +245,7 @@ fn foreman() {
 
 fn fan_of_two() {
     let bakers = ["kid", "lad"].map(|name| spawn_named(name, yield_now));
-    bakers.map(|baker| baker.join().unwrap());
+    bakers.into_iter().for_each(|baker| baker.join().unwrap());
 }
 
 /// A fact, a program of which it is true, and one of which it is false.
@@ -589,7 +589,7 @@ fn each_fact_is_true_of_one_program_and_false_of_another() {
             assert!(fact(&this), "{name}, round {round}: {this:#?}");
             let that = seen(*not_of_that);
             // One that is asked of what is not there has no answer, and is not true.
-            let answer = std::panic::catch_unwind(AssertUnwindSafe(|| fact(&that)));
+            let answer = catch_unwind(AssertUnwindSafe(|| fact(&that)));
             assert!(
                 !answer.unwrap_or(false),
                 "not {name}, round {round}: {that:#?}"
