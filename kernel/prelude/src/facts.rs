@@ -1044,6 +1044,12 @@ impl Run {
         self.seen().waited(self.0.place(name.as_ref())).0
     }
 
+    /// Gives the names of the green tasks that kept their worker for more than 10 ms while others waited for it, in the order of their start.
+    pub fn hogs(&self) -> Vec<String> {
+        let hogs = self.seen().hogs().into_iter();
+        hogs.map(|at| self.0.name(at).to_owned()).collect()
+    }
+
     /// Gives how many messages were queued at most, on any channel.
     pub fn max_queued(&self) -> usize {
         self.seen().max_queued()

@@ -60,6 +60,19 @@ fn cut_off() {
     });
 }
 
+/// One keeps its worker from the other, and its last act is a message.
+fn a_hog() {
+    let (tx, rx) = channel();
+    for name in ["ada", "grace"] {
+        let tx = tx.clone();
+        go_named(name, move || {
+            work(ms(15));
+            tx.send(name).unwrap();
+        });
+    }
+    rx.iter().take(2).for_each(drop);
+}
+
 type Claim = fn(&Facts) -> bool;
 
 /// Programs, and what is true of each.
@@ -103,6 +116,12 @@ fn facts_hold_of_green_tasks() {
             }
         }
         check!(fan() => (), "side by side": |f| f.concurrent("ada", "grace"));
+    }
+    workers(1);
+    for _ in 0..3 {
+        let ((), facts) = observe(a_hog);
+        assert!(facts.all_finished() && facts.all_concurrent(), "{facts:#?}");
+        assert_eq!(facts.this_run().hogs()[..1], ["ada"]);
     }
     // The observer may be one of them.
     workers(2);

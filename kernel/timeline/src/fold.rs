@@ -907,6 +907,7 @@ pub(crate) fn is_act(kind: Kind) -> bool {
             | Kind::RegionEnd
             | Kind::BlockEnd
             | Kind::NameTask
+            | Kind::Hogged
             | Kind::Exit
     )
 }

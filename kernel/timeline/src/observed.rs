@@ -35,6 +35,7 @@ pub(crate) fn part(tasks: Vec<Vec<Event>>, observation: Observation) -> Vec<Vec<
     let is = |event: &Event, kind| event.kind == kind as u8 && event.seq == number;
     let mut by_task: HashMap<u32, Vec<Event>> = HashMap::new();
     let mut about_objects = Vec::new();
+    let mut verdicts = Vec::new();
     for events in tasks {
         let Some(task) = events.first().map(|event| event.task) else {
             continue;
@@ -45,6 +46,12 @@ pub(crate) fn part(tasks: Vec<Vec<Event>>, observation: Observation) -> Vec<Vec<
                 .filter(|event| {
                     event.kind == Kind::NewObject as u8 || event.kind == Kind::NameObject as u8
                 })
+                .copied(),
+        );
+        verdicts.extend(
+            events
+                .iter()
+                .filter(|event| event.kind == Kind::Deadlocked as u8)
                 .copied(),
         );
         by_task.insert(task, events);
@@ -96,8 +103,18 @@ pub(crate) fn part(tasks: Vec<Vec<Event>>, observation: Observation) -> Vec<Vec<
             ..event
         });
     let told: Vec<Event> = told.collect();
+    // A deadlock is found by any thread.
+    let verdicts = verdicts
+        .into_iter()
+        .filter(|event| mine.contains(&event.aux) && !mine.contains(&event.task))
+        .map(|event| Event {
+            task: observer,
+            ..event
+        });
+    let verdicts: Vec<Event> = verdicts.collect();
     if !kept[0].is_empty() {
         kept[0].splice(0..0, told);
+        kept[0].extend(verdicts);
     }
     kept
 }
@@ -509,9 +526,17 @@ impl Observed {
 
     /// The tasks that were ended because they waited in vain: by their place, for what reason, and for which object (for a join: which task).
     pub fn deadlocked(&self) -> Vec<(usize, Reason, u32)> {
+        let found: HashSet<u32> = self
+            .acts
+            .iter()
+            .filter(|act| act.kind == Kind::Deadlocked)
+            .map(|act| act.aux)
+            .collect();
+        let is_in = |at: usize| found.contains(&self.timeline.lanes[at].task);
         let tasks = self.tasks.iter().enumerate();
+        // One that was found and has not come to its end yet counts as one that has.
         tasks
-            .filter(|(_, task)| task.cut == Some(Cause::Deadlock as u32))
+            .filter(|(at, task)| is_in(*at) || task.cut == Some(Cause::Deadlock as u32))
             .filter_map(|(at, task)| task.last_wait.map(|(reason, object)| (at, reason, object)))
             .collect()
     }
@@ -785,6 +810,13 @@ impl Observed {
         sent.map(|act| act.aux as usize).max().unwrap_or(0)
     }
 
+    /// The tasks that kept their worker too long from others, in this run.
+    pub fn hogs(&self) -> Vec<usize> {
+        let hogged = self.acts.iter().filter(|act| act.kind == Kind::Hogged);
+        let hogs: BTreeSet<usize> = hogged.map(|act| act.task).collect();
+        hogs.into_iter().collect()
+    }
+
     /// How often a task waited in this run, and how long together; sleeping is not waiting.
     pub fn waited(&self, task: usize) -> (usize, Duration) {
         let end = self.timeline.end;
@@ -1022,6 +1054,12 @@ mod tests {
                 1,
             ),
             (
+                "it kept its worker to the end",
+                "main spawn a; a send c; a exit; a hog; main got c",
+                true,
+                1,
+            ),
+            (
                 "by way of another",
                 "main spawn a; main spawn b; a send c; a exit; b joined a; b exit; main joined b",
                 true,
@@ -1065,6 +1103,44 @@ mod tests {
             ("main spawn a; a recv c; main send c", true),
         ] {
             assert_eq!(observed(script).is_settled(), settled, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_deadlock_is_known_by_whoever_tells_of_it() {
+        for (name, script, want) in [
+            (
+                "none",
+                "main spawn a; main observe; main take m; main observed",
+                &[][..],
+            ),
+            (
+                "told by another",
+                "main spawn watch; main observe; main spawn a; a take m; a want m; watch doom a; main observed",
+                &["a"],
+            ),
+            (
+                "told by its own end",
+                "main observe; main spawn a; a take m; a want m; a cut; a exit; main joined a; main observed",
+                &["a"],
+            ),
+            (
+                "ended for another cause",
+                "main observe; main spawn a; a take m; a want m; a cut =2; a exit; main joined a; main observed",
+                &[],
+            ),
+            (
+                "of others",
+                "main spawn b; b take m; b want m; main observe; main spawn a; a doom b; main observed",
+                &[],
+            ),
+        ] {
+            let observed = observed(script);
+            let lanes = &observed.timeline.lanes;
+            let deadlocked = observed.deadlocked().into_iter();
+            let names: Vec<&str> = deadlocked.map(|(at, ..)| lanes[at].name.as_str()).collect();
+            assert_eq!(names, want, "{name}");
+            assert!(lanes.iter().all(|lane| lane.name != "watch"), "{name}");
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `add W`, `done W`, `wait W`, `pass W` | the counter goes up by `=N`, down (at zero wakes who waits), waits for zero, finds it at zero |
 //! | `join T`, `joined T`, `scope S` | waits for a task, has its result, waits for a scope |
 //! | `load X`, `store X`, `swap X` | reads a cell, writes it, both in one step |
+//! | `hog`, `doom T`, `cut` | kept its worker for `=N`, finds `T` in a deadlock, is ended for cause `=N` |
 //! | `observe`, `observed` | begins and ends to observe, with the number `=N` |
 //! | `sleep`, `on`, `wake T` | waits for time, goes on after any wait, lets `T` go on |
 //! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel` (with room for `=N`), `lock`, `group`, `cell` |
@@ -249,6 +250,12 @@ impl Script {
                     self.event(task, Kind::Store, cell, one_step, number);
                 }
             }
+            "doom" => {
+                let other = self.task(named());
+                self.event(task, Kind::Deadlocked, 0, 0, other);
+            }
+            "cut" => self.event(task, Kind::Cut, 0, 0, number),
+            "hog" => self.event(task, Kind::Hogged, 0, number, 0),
             "observe" => self.event(task, Kind::ObserveBegin, 0, number, 0),
             "observed" => self.event(task, Kind::ObserveEnd, 0, number, 0),
             _ => panic!("`{statement}`: there is no verb `{verb}`"),
