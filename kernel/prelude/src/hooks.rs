@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 
 use threadbook_timeline::format::{Kind, MAIN_TASK};
 
+use crate::check::CheckFailed;
+use crate::facts;
 use crate::recorder;
 use crate::rt::{self, Task};
 use crate::wait::Words;
@@ -25,6 +27,9 @@ const MARK_PREFIX: &str = "THREADBOOK_MARK_PREFIX";
 const LONGEST_MARK: usize = 3500;
 /// How long a message may be in a mark as it stands there, escapes and all.
 const LONGEST_MESSAGE: usize = 2800;
+
+/// How long the message of a check may be in a mark, which holds its call and the words of a fact besides.
+const LONGEST_CHECK: usize = 2000;
 
 thread_local! {
     /// How often the evaluating thread panicked in this cell.
@@ -73,6 +78,10 @@ fn set_hook() {
     let last = std::panic::take_hook();
     let before = BEFORE.get_or_init(|| last);
     std::panic::set_hook(Box::new(|panic| {
+        // A question to facts that had no answer: who asked says so.
+        if facts::asked_quietly() {
+            return;
+        }
         note(panic);
         if mark_target().is_none() {
             before(panic);
@@ -82,7 +91,12 @@ fn set_hook() {
 
 /// Records a panic and tells the kernel. Takes no backtrace: it would name the runtime's frames, and not fit on a small stack.
 fn note(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("a panic without words");
+    let failed_check = panic.payload().downcast_ref::<CheckFailed>();
+    let failed_check = failed_check.map(ToString::to_string);
+    let message = failed_check
+        .as_deref()
+        .or(panic.payload_as_str())
+        .unwrap_or("a panic without words");
     let is_main = recorder::current_task() == MAIN_TASK;
     if is_main {
         PANICS.set(PANICS.get().saturating_add(1));
@@ -208,6 +222,57 @@ fn plain<'a>(sentence: &Sentence, name: &impl Fn(u32) -> Option<&'a str>) -> Str
         Words::At(here) => here.to_string(),
     };
     sentence.iter().map(word).collect()
+}
+
+/// How a check came out.
+pub struct Checked<'a> {
+    /// Whether all was as wanted.
+    pub ok: bool,
+    /// The call, as it was written.
+    pub call: &'a str,
+    /// The run that was not, or else how many there were.
+    pub run: u32,
+    /// How many runs there are at most.
+    pub of: u32,
+    /// What was wrong: `result`, `fact`, `panic` or `deadlock`; empty when nothing was.
+    pub why: &'static str,
+    /// The words of the fact that did not hold.
+    pub fact: Option<&'static str>,
+    /// What was seen and what was wanted, in words.
+    pub message: &'a str,
+    /// The number of the run's `ObserveBegin`; 0 when all was as wanted.
+    pub observation: u32,
+    /// Where the check stands.
+    pub here: recorder::Here,
+}
+
+/// Tells the kernel how a check came out. Elsewhere it does nothing.
+pub fn tell_check(checked: &Checked<'_>) {
+    write_mark(|line| {
+        write!(line, r#"{{"mark":"check","ok":{},"call":"#, checked.ok)?;
+        line.write_json(checked.call, 400)?;
+        write!(line, r#","run":{},"of":{}"#, checked.run, checked.of)?;
+        if !checked.ok {
+            write!(
+                line,
+                r#","why":"{}","observation":{},"fact":"#,
+                checked.why, checked.observation
+            )?;
+            match checked.fact {
+                Some(fact) => line.write_json(fact, 400)?,
+                None => line.write_str("null")?,
+            }
+            line.write_str(r#","message":"#)?;
+            line.write_json(checked.message, LONGEST_CHECK)?;
+        }
+        let (build, row) = (recorder::build_of(checked.here), checked.here.line());
+        write!(line, r#","build":{build},"line":{row}}}"#)
+    });
+}
+
+/// Whether a kernel reads marks.
+pub fn in_a_kernel() -> bool {
+    mark_target().is_some()
 }
 
 /// Where marks go: the descriptor, and what stands before each; `None` outside of a kernel.

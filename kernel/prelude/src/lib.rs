@@ -1,7 +1,7 @@
 //! Threads, channels and locks with the names and signatures that Rust's own have, which record what they do.
 //!
 //! Threadbook loads this crate before the first cell, as if by `use threadbook_prelude::*;`, and draws below each cell what its threads did. In a cargo
-//! project the same program is plain Rust: nothing is recorded unless a kernel handed a trace down, and everything works as without one.
+//! project the same program is plain Rust: nothing is recorded unless a kernel handed a trace down or something is observed, and everything works as without.
 //!
 //! ```
 //! use threadbook_prelude::*;
@@ -20,17 +20,23 @@
 //! shared memory in the format of `threadbook_timeline::format`. Nothing here draws. There is no macro with a name of std's: a glob `println!` would make
 //! every cell fail.
 
+mod atomic;
 mod barrier;
 mod channel;
+#[doc(hidden)]
+pub mod check;
 mod condvar;
 mod display;
+mod facts;
 pub mod hooks;
 mod mutex;
 mod note;
 mod object;
 mod once_lock;
 mod pace;
+mod predict;
 mod program;
+mod racy;
 mod raw_mutex;
 #[doc(hidden)]
 pub mod recorder;
@@ -42,15 +48,22 @@ mod thread;
 mod wait;
 mod wait_group;
 
+pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize};
+pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
+pub use check::CheckFailed;
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use display::EvcxrDisplay;
+pub use facts::{CellFacts, ChannelFacts, Facts, LockFacts, Run, TaskFacts, WaitGroupFacts};
+pub use facts::{facts, observe};
 pub use mutex::{Mutex, MutexGuard};
 pub use note::{Region, mark, region};
 pub use once_lock::OnceLock;
 pub use pace::{ms, sleep, work, yield_now};
+pub use predict::{predict, reveal};
 pub use program::program;
+pub use racy::Racy;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use thread::{JoinHandle, go, go_named, spawn, spawn_named, workers};

@@ -87,6 +87,17 @@ impl<'a> Wait<'a> {
         }
     }
 
+    /// A wait that is the runtime's own, and recorded nowhere.
+    pub fn unseen(reason: Reason, here: Here) -> Wait<'a> {
+        Wait {
+            reason,
+            object: 0,
+            here,
+            subject: None,
+            alive: PhantomData,
+        }
+    }
+
     /// Says what can be asked about what the task waits for.
     pub fn about(self, subject: &'a dyn Subject) -> Wait<'a> {
         let subject: *const (dyn Subject + 'a) = subject;

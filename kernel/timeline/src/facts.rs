@@ -10,7 +10,7 @@ use crate::fold::{State, Timeline};
 use crate::format::Reason;
 
 /// For how many lanes of a recording the order is known. What is kept per event grows with it, and nobody looks at the thousandth lane.
-const MOST_LANES: usize = 1024;
+pub(crate) const MOST_LANES: usize = 1024;
 
 /// The lanes whose tasks are known to be over, as a set that is cheap to copy: a vector clock of which only "has it ended" is ever asked.
 #[derive(Debug, Clone, Default)]

@@ -207,6 +207,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// Takes over what a task is called.
+    pub fn name_task(&mut self, task: u32, name: &str) {
+        self.tasks.insert(task, name.to_owned());
+    }
+
     /// Takes over what a timeline has names for.
     pub fn learn(&mut self, timeline: &Timeline) {
         for lane in &timeline.lanes {
@@ -806,7 +811,7 @@ impl<'a> Fold<'a> {
             .collect();
         let lanes: Vec<Lane> = self.tasks.into_iter().map(|task| task.lane).collect();
         Timeline {
-            max_running: max_running(&lanes, self.now),
+            max_running: max_running_without(&lanes, self.now, MAIN_TASK),
             lanes,
             edges: self.edges,
             objects: self.objects,
@@ -884,25 +889,33 @@ fn last_acts(events: &[Event]) -> HashMap<u32, usize> {
     for (index, event) in events.iter().enumerate() {
         match Kind::from_number(event.kind.into()) {
             Some(Kind::Exit) => _ = over.insert(event.task),
-            Some(
-                Kind::Wake
-                | Kind::Released
-                | Kind::Closed
-                | Kind::RegionEnd
-                | Kind::BlockEnd
-                | Kind::NameTask,
-            )
-            | None => {}
-            Some(_) => _ = last.insert(event.task, index),
+            Some(kind) if is_act(kind) => _ = last.insert(event.task, index),
+            _ => {}
         }
     }
     last.retain(|task, _| over.contains(task));
     last
 }
 
-fn max_running(lanes: &[Lane], end: Nanos) -> usize {
+/// Whether an event of this kind is something that its task did itself, and not a consequence of that.
+pub(crate) fn is_act(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Wake
+            | Kind::Released
+            | Kind::Closed
+            | Kind::RegionEnd
+            | Kind::BlockEnd
+            | Kind::NameTask
+            | Kind::Hogged
+            | Kind::Exit
+    )
+}
+
+/// How many tasks were seen running at once, `left_out` not counted.
+pub(crate) fn max_running_without(lanes: &[Lane], end: Nanos, left_out: u32) -> usize {
     let mut changes: Vec<(Nanos, bool, Option<u16>)> = Vec::new();
-    for lane in lanes.iter().filter(|lane| lane.task != MAIN_TASK) {
+    for lane in lanes.iter().filter(|lane| lane.task != left_out) {
         for span in &lane.spans {
             if matches!(span.state, State::Running | State::Computing)
                 && span.until(end) > span.from

@@ -202,9 +202,9 @@ numbered! {
         RegionBegin = 26,
         /// `task` leaves its innermost region.
         RegionEnd = 27,
-        /// `task` read `obj`. `aux`: the value's low 32 bits.
+        /// `task` read `obj`. `aux`: the value's low 32 bits. `seq`: 1 when the `Store` that follows is the same step, else 0.
         Load = 28,
-        /// `task` wrote `obj`. `aux`: the value's low 32 bits.
+        /// `task` wrote `obj`. `aux`: the value's low 32 bits. `seq`: 1 when the `Load` before it was the same step, else 0.
         Store = 29,
         /// `task` found the counter of wait group `obj` at zero and went on: what came before each `WgDone` has happened.
         Passed = 30,

@@ -6,5 +6,6 @@ pub mod facts;
 pub mod fold;
 pub mod format;
 pub mod memory;
+pub mod observed;
 pub mod script;
 pub mod trace;

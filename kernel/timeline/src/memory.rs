@@ -14,7 +14,8 @@ use crate::format::{
     Kind, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId, Site, TRACE_BYTES, VERSION, chunk_at,
     site_at,
 };
-use crate::trace::{SiteInfo, Trace, merged};
+use crate::observed::{Observation, part};
+use crate::trace::{SiteInfo, Trace, by_task, merged};
 
 /// Longest a name is read, in bytes. A panic message of a page says what it has to say.
 const LONGEST_NAME: usize = 4096;
@@ -99,6 +100,19 @@ impl Memory {
     ///
     /// Never fails: what is not there, not whole, or makes no sense is left out. At most 516,000 events and 4 MB of names are copied.
     pub fn read(&self, recording: u32) -> Trace {
+        self.read_some(recording, |tasks| tasks)
+    }
+
+    /// Reads the observed part of recording `recording`, as [`read`](Self::read) reads all of it: the cost of what else is there is that of copying it.
+    pub fn read_part(&self, recording: u32, observation: Observation) -> Trace {
+        self.read_some(recording, |tasks| part(tasks, observation))
+    }
+
+    fn read_some(
+        &self,
+        recording: u32,
+        choose: impl FnOnce(Vec<Vec<Event>>) -> Vec<Vec<Event>>,
+    ) -> Trace {
         let header = self.header();
         let half = half_of(recording);
         let claimed = header.next_chunk[half].load(Acquire) as usize;
@@ -107,13 +121,14 @@ impl Memory {
             .map(|at| self.chunk(at, recording))
             .filter(|events| !events.is_empty())
             .collect();
+        let tasks = choose(by_task(chunks));
         let mut names = Names {
             memory: self,
             known: HashMap::new(),
             left: NAMES_BYTES,
         };
         let mut last_site = 0;
-        for event in chunks.iter().flatten() {
+        for event in tasks.iter().flatten() {
             last_site = last_site.max(usize::from(event.site));
             let names_something = matches!(
                 Kind::from_number(event.kind.into()),
@@ -137,7 +152,7 @@ impl Memory {
             sites,
             ticks_per_second: header.ticks_per_second.load(Relaxed),
             dropped: header.dropped[half].load(Relaxed),
-            events: merged(chunks),
+            events: merged(&tasks),
         }
     }
 

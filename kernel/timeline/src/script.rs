@@ -12,8 +12,11 @@
 //! | `full C`, `send C`, `recv C`, `got C`, `close C` | waits for room, sends (wakes a receiver), waits for a message, has it (wakes a sender), closes |
 //! | `add W`, `done W`, `wait W`, `pass W` | the counter goes up by `=N`, down (at zero wakes who waits), waits for zero, finds it at zero |
 //! | `join T`, `joined T`, `scope S` | waits for a task, has its result, waits for a scope |
+//! | `load X`, `store X`, `swap X` | reads a cell, writes it, both in one step |
+//! | `hog`, `doom T`, `cut` | kept its worker for `=N`, finds `T` in a deadlock, is ended for cause `=N` |
+//! | `observe`, `observed` | begins and ends to observe, with the number `=N` |
 //! | `sleep`, `on`, `wake T` | waits for time, goes on after any wait, lets `T` go on |
-//! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel`, `lock`, `group` |
+//! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel` (with room for `=N`), `lock`, `group`, `cell` |
 
 use std::collections::{HashMap, VecDeque};
 
@@ -73,7 +76,7 @@ struct Script {
 
 impl Script {
     fn statement(&mut self, statement: &str) {
-        let mut number = 1;
+        let mut given = None;
         self.line = 0;
         let mut words = Vec::new();
         for word in statement.split_whitespace() {
@@ -87,11 +90,12 @@ impl Script {
                 self.line = line as u16;
                 self.last_line = self.last_line.max(line);
             } else if let Some(value) = after('=') {
-                number = value;
+                given = Some(value);
             } else {
                 words.push(word);
             }
         }
+        let number = given.unwrap_or(1);
         let (Some(&who), Some(&verb)) = (words.first(), words.get(1)) else {
             panic!("`{statement}` is not `task verb …`")
         };
@@ -144,9 +148,10 @@ impl Script {
                     "channel" => ObjectKind::Channel,
                     "lock" => ObjectKind::Mutex,
                     "group" => ObjectKind::WaitGroup,
+                    "cell" => ObjectKind::Cell,
                     other => panic!("`{statement}`: there is no `{other}`"),
                 };
-                self.object(words[3], kind);
+                self.make(words[3], kind, given.unwrap_or(u32::MAX));
             }
             "want" => self.block(task, Reason::Lock, named(), ObjectKind::Mutex),
             "recv" => self.block(task, Reason::Recv, named(), ObjectKind::Channel),
@@ -235,6 +240,24 @@ impl Script {
             "worked" => self.event(task, Kind::WorkEnd, 0, 0, 0),
             "offcore" => self.event(task, Kind::OffCore, 0, number, 0),
             "yield" => self.event(task, Kind::Yield, 0, 0, 0),
+            "load" | "store" | "swap" => {
+                let cell = self.object(named(), ObjectKind::Cell);
+                let one_step = u32::from(verb == "swap");
+                if verb != "store" {
+                    self.event(task, Kind::Load, cell, one_step, 0);
+                }
+                if verb != "load" {
+                    self.event(task, Kind::Store, cell, one_step, number);
+                }
+            }
+            "doom" => {
+                let other = self.task(named());
+                self.event(task, Kind::Deadlocked, 0, 0, other);
+            }
+            "cut" => self.event(task, Kind::Cut, 0, 0, number),
+            "hog" => self.event(task, Kind::Hogged, 0, number, 0),
+            "observe" => self.event(task, Kind::ObserveBegin, 0, number, 0),
+            "observed" => self.event(task, Kind::ObserveEnd, 0, number, 0),
             _ => panic!("`{statement}`: there is no verb `{verb}`"),
         }
     }
@@ -260,12 +283,22 @@ impl Script {
     }
 
     fn object(&mut self, name: &str, kind: ObjectKind) -> u32 {
+        self.make(name, kind, u32::MAX)
+    }
+
+    /// The object of this name, made where it is not there yet. `capacity`: a channel's.
+    fn make(&mut self, name: &str, kind: ObjectKind, capacity: u32) -> u32 {
         if let Some(&object) = self.objects.get(name) {
             return object;
         }
         let object = self.objects.len() as u32 + 2;
         self.objects.insert(name.to_owned(), object);
-        self.event(MAIN_TASK, Kind::NewObject, object, 0, kind as u32);
+        let capacity = if kind == ObjectKind::Channel {
+            capacity
+        } else {
+            0
+        };
+        self.event(MAIN_TASK, Kind::NewObject, object, capacity, kind as u32);
         if !name.starts_with('_') {
             let text = self.name(name);
             self.event(MAIN_TASK, Kind::NameObject, object, 0, text);

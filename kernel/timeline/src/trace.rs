@@ -50,14 +50,13 @@ impl Trace {
     }
 }
 
-/// Merges chunks, each in the order in which one thread wrote it, into one list.
+/// Merges the events of several tasks, each task's in its order, into one list.
 ///
 /// Three things hold in the result as far as they can all hold: a task's events keep their order, a cause stands before its effect, and ticks do not go
 /// back (an event that was seen "before" its cause is moved up to it). Events that wait for one another in a ring, which only a damaged trace has, are
 /// let out by ticks. Takes O(n log n).
-pub(crate) fn merged(chunks: Vec<Vec<Event>>) -> Vec<Event> {
-    let tasks = by_task(chunks);
-    let causes = causes(&tasks);
+pub(crate) fn merged(tasks: &[Vec<Event>]) -> Vec<Event> {
+    let causes = causes(tasks);
     let mut taken = vec![0_usize; tasks.len()];
     let mut done_at: HashMap<Place, u64> = HashMap::new();
     let mut waiting_for: HashMap<Place, Vec<usize>> = HashMap::new();
@@ -111,7 +110,7 @@ pub(crate) fn merged(chunks: Vec<Vec<Event>>) -> Vec<Event> {
 type Place = (usize, usize);
 
 /// Sorts events into tasks. Within a chunk nothing moves; chunks that carried the same task follow each other by ticks.
-fn by_task(chunks: Vec<Vec<Event>>) -> Vec<Vec<Event>> {
+pub(crate) fn by_task(chunks: Vec<Vec<Event>>) -> Vec<Vec<Event>> {
     let mut position: HashMap<u32, usize> = HashMap::new();
     let mut tasks: Vec<Vec<Event>> = Vec::new();
     for chunk in chunks {
@@ -255,7 +254,7 @@ mod tests {
                 vec![(1, 1), (2, 1)],
             ),
         ] {
-            assert_eq!(tasks(&merged(chunks)), want, "{name}");
+            assert_eq!(tasks(&merged(&by_task(chunks))), want, "{name}");
         }
     }
 
@@ -266,7 +265,7 @@ mod tests {
             vec![event(5, 3, Kind::Mark, 2, 0)],
         ];
         assert_eq!(
-            merged(chunks)
+            merged(&by_task(chunks))
                 .iter()
                 .map(|event| event.obj)
                 .collect::<Vec<_>>(),

@@ -6,6 +6,7 @@
 
 mod clock;
 mod names;
+pub mod observing;
 mod sites;
 mod trace;
 

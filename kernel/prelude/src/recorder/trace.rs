@@ -1,15 +1,16 @@
 //! The shared memory that a kernel handed down, mapped into this process: the one place that turns its numbers into addresses.
 //!
-//! Without the variable `THREADBOOK_TRACE_FD` there is none, and nothing is recorded.
+//! Without the variable `THREADBOOK_TRACE_FD` there is none, and nothing is recorded; unless something is observed, for which the process makes itself one.
 
 use std::os::fd::RawFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use threadbook_timeline::format::{
     ChunkHeader, Event, FIRST_FREE_ID, Header, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId,
     SITES_AT, Site, TRACE_BYTES, VERSION, chunk_at,
 };
+use threadbook_timeline::memory::Memory;
 
 /// The variable that names the descriptor of the trace.
 pub const TRACE_FD: &str = "THREADBOOK_TRACE_FD";
@@ -85,7 +86,81 @@ pub fn attach(fd: RawFd) -> Result<(), String> {
     Ok(())
 }
 
+/// Gives the trace of this process; where there is none, one of its own from now on, which nobody else reads and in which recording is off.
+pub fn current_or_private() -> Trace {
+    let trace = current();
+    if trace.is_read() {
+        return trace;
+    }
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let trace = current();
+    if trace.is_read() {
+        return trace;
+    }
+    let private = Trace::private()
+        .unwrap_or_else(|why| panic!("there is no room to record what is observed: {why}"));
+    // Ids stay unique: another thread may be taking one from the stand-in this moment, so those here begin far behind.
+    let header = private.header();
+    for (ours, before) in [
+        (&header.next_task, &NOWHERE.next_task),
+        (&header.next_object, &NOWHERE.next_object),
+    ] {
+        ours.store(before.load(Ordering::Relaxed) + APART, Ordering::Relaxed);
+    }
+    super::publish_rate(&header.ticks_per_second);
+    // Fails where a kernel's trace was attached meanwhile, which is the better one.
+    let nowhere = std::ptr::from_ref(&NOWHERE).cast::<u8>().cast_mut();
+    let _ = CURRENT.compare_exchange(nowhere, private.base, Ordering::AcqRel, Ordering::Relaxed);
+    current()
+}
+
+/// How far the ids of a private trace begin behind those that were given before it: more than are given in the time of an exchange.
+const APART: u32 = 1 << 16;
+
 impl Trace {
+    /// Maps memory that this process alone has, as an empty trace. Reserved, not used: pages come into being when they are touched.
+    fn private() -> std::io::Result<Trace> {
+        // SAFETY: a new mapping of no file; no address is asked for.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                TRACE_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        let trace = Trace { base: base.cast() };
+        if let Some(memory) = trace.memory() {
+            memory.format();
+        }
+        Ok(trace)
+    }
+
+    /// The trace as its reader sees it; `None` where there is none.
+    pub fn memory(&self) -> Option<Memory> {
+        if !self.is_read() {
+            return None;
+        }
+        // SAFETY: a whole trace is mapped up to `TRACE_BYTES`, as long as the process lives, and reached through atomics alone.
+        unsafe { Memory::new(self.base, TRACE_BYTES) }
+    }
+
+    /// The recording that the first chunk of a half belongs to; 0 when none has used it.
+    pub fn first_label(&self, half: usize) -> u32 {
+        let Some(at) = chunk_at(half, 0).filter(|_| self.is_read()) else {
+            return 0;
+        };
+        // SAFETY: a chunk begins with a header, page-aligned, all of it atomics.
+        let header = unsafe { &*self.at(at).cast::<ChunkHeader>() };
+        header.recording.load(Ordering::Acquire)
+    }
+
     fn map(fd: RawFd) -> Result<Trace, String> {
         // SAFETY: a `stat` is plain numbers, for which zeros are a value.
         let mut status: libc::stat = unsafe { std::mem::zeroed() };

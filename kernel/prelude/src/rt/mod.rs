@@ -23,7 +23,7 @@ use std::time::Instant;
 use threadbook_timeline::format::{Kind, Reason};
 
 pub use program::Program;
-pub use task::{Ended, Task, Token, current};
+pub use task::{Ended, Task, Token, cell, current};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
@@ -259,8 +259,32 @@ pub fn yield_now() {
 }
 
 /// Sets how many workers run green tasks, and gives how many it were. 1: the calling thread runs them itself while it waits. 0: as it is.
+///
+/// A green task changes nothing by it: it has no thread to give, and cannot know who waits for it.
 pub fn set_workers(count: usize) -> usize {
-    green::set_workers(count)
+    let is_green = task::with_current(Task::is_green);
+    green::set_workers(if is_green { 0 } else { count })
+}
+
+/// For as long as this is there the calling thread is the one worker, unless it is a green task's or another thread is that already.
+pub struct Alone(Option<usize>);
+
+impl Alone {
+    /// Makes the calling thread the one worker.
+    pub fn begin() -> Alone {
+        if task::with_current(Task::is_green) {
+            return Alone(None);
+        }
+        Alone(green::become_only())
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Some(before) = self.0 {
+            green::set_workers(before);
+        }
+    }
 }
 
 /// Says whether the calling task unwinds, from a panic or because it was told to end. Kept here since tasks that share a thread must not share this.

@@ -51,9 +51,8 @@ impl Program {
                 lock(&RUNNING).retain(|program| program.0 != self.number);
                 return left;
             }
-            let wait = Wait::begin(Reason::Sleep, 0, pause.as_micros() as usize, here);
+            let wait = Wait::unseen(Reason::Sleep, here);
             block(&Token::new(), &wait, (), Some(now() + pause));
-            wait.end();
             pause = (pause * 2).min(Duration::from_millis(2));
         }
     }

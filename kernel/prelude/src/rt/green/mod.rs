@@ -15,7 +15,7 @@ use std::io;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 
 use super::task::Task;
 use super::{census, lock};
@@ -43,6 +43,8 @@ struct New {
     started: usize,
     /// How many may take new tasks; 0: only the host runs them.
     wanted: usize,
+    /// The thread that runs them then.
+    host: Option<ThreadId>,
 }
 
 static NEW: Mutex<New> = Mutex::new(New {
@@ -50,6 +52,7 @@ static NEW: Mutex<New> = Mutex::new(New {
     idle: 0,
     started: 0,
     wanted: usize::MAX,
+    host: None,
 });
 
 /// How many lie in the queue: looked at without its lock.
@@ -110,7 +113,7 @@ fn default_workers() -> usize {
     })
 }
 
-/// Sets how many workers run green tasks, and gives how many it were; 1 makes the calling thread the one that runs them.
+/// Sets how many workers run green tasks, and gives how many it were; 1 makes the calling thread the one that runs them, if no other is. 0: as it is.
 pub fn set_workers(count: usize) -> usize {
     let mut new = lock(&NEW);
     let before = match new.wanted {
@@ -118,15 +121,15 @@ pub fn set_workers(count: usize) -> usize {
         usize::MAX => default_workers(),
         wanted => wanted,
     };
-    let was_host = new.wanted == 0;
-    if count == 0 {
+    let me = thread::current().id();
+    // What another thread runs stays where it is.
+    if count == 0 || new.host.is_some_and(|host| host != me) {
         return before;
     }
-    new.wanted = match count {
-        1 => 0,
-        count => count.min(MOST_WORKERS),
-    };
-    let is_host = new.wanted == 0;
+    let was_host = new.host.is_some();
+    let is_host = count == 1;
+    new.host = is_host.then_some(me);
+    new.wanted = if is_host { 0 } else { count.min(MOST_WORKERS) };
     drop(new);
     if is_host {
         worker::become_host();
@@ -136,10 +139,20 @@ pub fn set_workers(count: usize) -> usize {
     before
 }
 
+/// Makes the calling thread the only worker, and gives how many it were; `None` when it is that already, or another is.
+pub fn become_only() -> Option<usize> {
+    if lock(&NEW).host.is_some() {
+        return None;
+    }
+    let before = set_workers(1);
+    // Another thread may have come first.
+    (lock(&NEW).host == Some(thread::current().id())).then_some(before)
+}
+
 /// Goes back to as many workers as there are cores.
 pub fn reset_workers() {
     let mut new = lock(&NEW);
-    let was_host = new.wanted == 0;
+    let was_host = new.host.take().is_some();
     new.wanted = usize::MAX;
     drop(new);
     if was_host {
