@@ -101,7 +101,7 @@ with_both! {
             bakers.push(spawn(move || {
                 let price = {
                     let mut prices = theirs.lock().unwrap();
-                    let price = prices.iter().fold(0, |sum, price| sum + price);
+                    let price = prices.iter().sum::<i32>();
                     prices.push(price);
                     price
                 };
@@ -109,7 +109,7 @@ with_both! {
             }));
         });
         let mut mine = prices.lock().unwrap();
-        let price = mine.iter().fold(0, |sum, price| sum + price);
+        let price = mine.iter().sum::<i32>();
         mine.push(price);
         drop(mine);
         *total.lock().unwrap() += price;
@@ -148,13 +148,13 @@ with_both! {
             panic!("with the till open");
         })
         .join();
-        assert_eq!(till.is_poisoned(), true);
+        assert!(till.is_poisoned());
         let money = till.lock().unwrap_or_else(|mut poisoned| {
             **poisoned.get_mut() = 2;
             till.clear_poison();
             poisoned.into_inner()
         });
-        assert_eq!(till.is_poisoned(), false);
+        assert!(!till.is_poisoned());
         assert_eq!(*money, 2);
     }
 
@@ -227,13 +227,13 @@ with_both! {
             panic!("in the middle of a line");
         })
         .join();
-        assert_eq!(menu.is_poisoned(), true);
+        assert!(menu.is_poisoned());
         let value = menu.write().unwrap_or_else(|mut poisoned| {
             **poisoned.get_mut() = 2;
             menu.clear_poison();
             poisoned.into_inner()
         });
-        assert_eq!(menu.is_poisoned(), false);
+        assert!(!menu.is_poisoned());
         assert_eq!(*value, 2);
     }
 
@@ -316,7 +316,7 @@ with_both! {
         loop {
             let result: (_, WaitTimeoutResult) = changed.wait_timeout(is_hot, Duration::from_millis(10)).unwrap();
             is_hot = result.0;
-            if *is_hot == true {
+            if *is_hot {
                 break;
             }
         }

@@ -556,6 +556,10 @@ pub fn carry(task: &Arc<Task>, number: u8) -> Before {
 }
 
 /// The green task gives this thread up.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "what was before comes back once"
+)]
 pub fn carry_no_more(before: Before) {
     CURRENT.set(before.task);
     recorder::switch_to(before.in_trace, 0);

@@ -264,7 +264,7 @@ pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
         }
         let ran = local(|local| {
             local.wake_at(deadline);
-            local.run_one(|_| token.ended().is_some())
+            local.run_one(|_| token.ended().is_some());
         });
         if ran.is_none() {
             thread::yield_now();
