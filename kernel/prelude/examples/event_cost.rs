@@ -58,6 +58,25 @@ fn measure(title: &str, before_each_round: &dyn Fn()) {
         "Mutex: lock and unlock",
         cost(before_each_round, || *till.lock().unwrap() += 1),
     );
+    let menu = RwLock::new(0);
+    show(
+        "RwLock: read and give back",
+        cost(before_each_round, || _ = black_box(*menu.read().unwrap())),
+    );
+    show(
+        "RwLock: write and give back",
+        cost(before_each_round, || *menu.write().unwrap() += 1),
+    );
+    let filled = Condvar::new();
+    show(
+        "Condvar: notify nobody",
+        cost(before_each_round, || filled.notify_one()),
+    );
+    let recipe = OnceLock::from(5);
+    show(
+        "OnceLock: get",
+        cost(before_each_round, || _ = black_box(recipe.get())),
+    );
     let till = std::sync::Mutex::new(0);
     show(
         "std's Mutex: lock and unlock",

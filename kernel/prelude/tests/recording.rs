@@ -453,10 +453,10 @@ fn a_wait_ends_after_the_wake_of_who_let_it_go_on() {
         ("barrier", Reason::Barrier, |recording| {
             let barrier = Arc::new(Barrier::new(2));
             let theirs = barrier.clone();
-            let waiting = spawn(move || drop(theirs.wait()));
+            let waiting = spawn(move || theirs.wait().is_leader());
             recording.wait_until_blocked(Reason::Barrier, 1);
-            barrier.wait();
-            waiting.join().unwrap();
+            assert!(barrier.wait().is_leader());
+            assert!(!waiting.join().unwrap());
         }),
         ("once", Reason::Once, |recording| {
             let recipe = Arc::new(threadbook_prelude::OnceLock::new());
@@ -929,10 +929,7 @@ fn a_notification_says_how_many_it_let_go_on() {
             .collect();
         let at = |which: Kind, by: bool| {
             let is_it = |event: &&Event| kind(event) == which && (!by || is_notify(event));
-            of_task
-                .iter()
-                .position(|event| is_it(event))
-                .expect("recorded")
+            of_task.iter().position(is_it).expect("recorded")
         };
         assert!(
             at(Kind::Released, false) < at(Kind::BlockBegin, true),
@@ -955,7 +952,7 @@ fn a_barrier_counts_its_rounds() {
     let barrier = Barrier::new(2).named("all kneaded");
     scope(|s| {
         for _ in 0..2 {
-            s.spawn(|| (0..5).for_each(|_| drop(barrier.wait())));
+            s.spawn(|| (0..5).filter(|_| barrier.wait().is_leader()).count());
         }
     });
     let mut tripped = recording.of(&[Kind::Tripped]);

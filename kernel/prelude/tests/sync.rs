@@ -752,6 +752,45 @@ fn once_locks_are_copied_compared_and_shown_as_those_of_std_are() {
     assert_eq!(copy.into_inner().as_deref(), Some("rye"));
 }
 
+// Green tasks
+
+#[test]
+fn green_tasks_wait_for_all_of_them_without_keeping_their_workers() {
+    const TASKS: usize = 200;
+    in_time(|| {
+        let (menu, started) = (RwLock::new(0), Barrier::new(TASKS));
+        let (shelf, filled) = (Mutex::new(0), Condvar::new());
+        let (recipe, led) = (OnceLock::new(), AtomicUsize::new(0));
+        scope(|s| {
+            for number in 0..TASKS {
+                let (menu, started, shelf, filled) = (&menu, &started, &shelf, &filled);
+                let (recipe, led) = (&recipe, &led);
+                s.go(move || {
+                    // Far more of them than workers wait here at the same time.
+                    led.fetch_add(usize::from(started.wait().is_leader()), Ordering::SeqCst);
+                    let made = *recipe.get_or_init(|| {
+                        yield_now();
+                        number
+                    });
+                    assert_eq!(recipe.wait(), &made);
+                    for _ in 0..10 {
+                        *menu.write().unwrap() += 1;
+                        let _looking = menu.read().unwrap();
+                        yield_now();
+                    }
+                    let mut loaves = shelf.lock().unwrap();
+                    *loaves += 1;
+                    filled.notify_all();
+                    drop(filled.wait_while(loaves, |loaves| *loaves < TASKS).unwrap());
+                });
+            }
+        });
+        assert_eq!(led.into_inner(), 1);
+        assert_eq!(menu.into_inner().unwrap(), 10 * TASKS);
+        assert_eq!(shelf.into_inner().unwrap(), TASKS);
+    });
+}
+
 // Types
 
 #[test]

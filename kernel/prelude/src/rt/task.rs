@@ -558,7 +558,7 @@ pub fn carry(task: &Arc<Task>, number: u8) -> Before {
 /// The green task gives this thread up.
 #[allow(
     clippy::needless_pass_by_value,
-    reason = "a carrier is given back once"
+    reason = "what was before comes back once"
 )]
 pub fn carry_no_more(before: Before) {
     CURRENT.set(before.task);
