@@ -36,13 +36,18 @@ pub mod recorder;
 mod rt;
 mod rwlock;
 mod scope;
+#[doc(hidden)]
+pub mod select_macro;
 mod task;
 mod thread;
 mod wait;
 mod wait_group;
 
 pub use barrier::{Barrier, BarrierWaitResult};
-pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
+pub use channel::{
+    IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, after, bounded, channel, never,
+    tick,
+};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use display::EvcxrDisplay;
 pub use mutex::{Mutex, MutexGuard};
