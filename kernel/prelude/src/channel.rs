@@ -4,6 +4,12 @@
 //! sender gives its message to the receiver that waited longest; a receiver that makes room moves the message of the sender that waited longest into it.
 //! So nobody is woken in vain, messages stay in order, and a wait ends with what it waited for. One file, since sending and receiving are two ends of
 //! the same few lines.
+//!
+//! An arm of a `select!` ([`arm`]) stands in the same lines as anybody else. One thing differs: a sending arm makes its message when it is chosen, so it
+//! is chosen first, by a [`Permit`](arm::Permit), and sends afterwards. Where there is room, some is kept for it; in a rendezvous its receiver waits.
+
+pub mod arm;
+mod clock;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +24,9 @@ use crate::object::Object;
 use crate::recorder::{self, Here};
 use crate::rt::{self, Ended, Token, Wakeup};
 use crate::wait::{Subject, Wait, Words};
+
+use clock::Clock;
+pub use clock::{after, never, tick};
 
 /// Makes a channel without a bound: sending never waits.
 ///
@@ -60,6 +69,12 @@ struct Channel<T> {
 
 struct State<T> {
     queue: VecDeque<T>,
+    /// How much of the room is kept for arms that were chosen and make their messages now.
+    kept: usize,
+    /// When messages come by themselves.
+    clock: Option<Clock<T>>,
+    /// Whether it stays open without a sender, since it was made with none.
+    stays_open: bool,
     /// How many messages were sent, and how many of them received: their numbers, since they stay in order.
     sent: u32,
     received: u32,
@@ -70,17 +85,17 @@ struct State<T> {
     receiver_used: (u32, Here),
     /// Who waits for a message. While anybody does, the queue is empty.
     takers: VecDeque<Arc<Taker<T>>>,
-    /// Who waits for room. While anybody does, the queue is full.
+    /// Who waits for room. While anybody does, the queue is full, or will be when those for whom room is kept have sent.
     givers: VecDeque<Arc<Giver<T>>>,
 }
 
-/// A receiver that waits. Woken without a message, it is told that all senders are gone.
+/// A receiver that waits. Woken without a message, it looks again: all senders are gone, or an arm that was chosen to send did not.
 struct Taker<T> {
     token: Token,
     given: Mutex<Option<(T, u32)>>,
 }
 
-/// A sender that waits. Woken with its message still there, it is told that all receivers are gone.
+/// A sender that waits. Woken with its offer as it was, it is told that all receivers are gone.
 struct Giver<T> {
     token: Token,
     offer: Mutex<Offer<T>>,
@@ -90,24 +105,62 @@ enum Offer<T> {
     Message(T),
     /// Taken: when, as which message, and how many were queued after it.
     Taken(u64, u32, u32),
+    /// An arm's, which makes its message when it is chosen.
+    Later,
+    /// The arm was chosen: room is kept for its message.
+    Room,
+    /// The arm was chosen: this receiver waits for its message.
+    Asked(Arc<Taker<T>>),
+}
+
+impl<T> Taker<T> {
+    fn new(token: Token) -> Arc<Taker<T>> {
+        let given = Mutex::new(None);
+        Arc::new(Taker { token, given })
+    }
+}
+
+impl<T> Giver<T> {
+    fn new(token: Token, offer: Offer<T>) -> Arc<Giver<T>> {
+        let offer = Mutex::new(offer);
+        Arc::new(Giver { token, offer })
+    }
+
+    /// Whether it is an arm that was not chosen yet.
+    fn is_later(&self) -> bool {
+        matches!(*rt::lock(&self.offer), Offer::Later)
+    }
+}
+
+/// What a call found that does not wait.
+enum Found<'a, T, R> {
+    Done(R),
+    Disconnected,
+    /// Nothing yet. The lock comes back, under which to queue.
+    Nothing(MutexGuard<'a, State<T>>),
 }
 
 /// How long a call may wait.
 #[derive(Clone, Copy)]
-enum Patience {
+pub enum Patience {
+    /// Not at all.
     None,
+    /// Until then.
     Until(Instant),
+    /// As long as it takes.
     Forever,
 }
 
 impl Patience {
-    fn of(timeout: Duration) -> Patience {
+    /// No longer than `timeout` from now.
+    pub fn of(timeout: Duration) -> Patience {
         rt::now()
             .checked_add(timeout)
             .map_or(Patience::Forever, Patience::Until)
     }
 
-    fn deadline(self) -> Option<Instant> {
+    /// When it ends, if it does by itself.
+    pub fn deadline(self) -> Option<Instant> {
         match self {
             Patience::Until(deadline) => Some(deadline),
             Patience::None | Patience::Forever => None,
@@ -139,14 +192,32 @@ impl Refused {
 
 impl<T> Channel<T> {
     fn ends(capacity: Option<usize>, made: Here) -> (Sender<T>, Receiver<T>) {
+        let channel = Channel::new(capacity, 1, None, made);
+        (
+            Sender {
+                channel: channel.clone(),
+            },
+            Receiver { channel },
+        )
+    }
+
+    fn new(
+        capacity: Option<usize>,
+        senders: usize,
+        clock: Option<Clock<T>>,
+        made: Here,
+    ) -> Arc<Channel<T>> {
         let shown = capacity.map_or(u32::MAX, |capacity| {
             u32::try_from(capacity).unwrap_or(u32::MAX - 1)
         });
         let state = State {
             queue: VecDeque::new(),
+            kept: 0,
+            clock,
+            stays_open: senders == 0,
             sent: 0,
             received: 0,
-            senders: 1,
+            senders,
             receivers: 1,
             sender_used: (recorder::current_task(), made),
             receiver_used: (recorder::current_task(), made),
@@ -154,17 +225,11 @@ impl<T> Channel<T> {
             givers: VecDeque::new(),
         };
         let object = Object::new(ObjectKind::Channel, shown, made);
-        let channel = Arc::new(Channel {
+        Arc::new(Channel {
             object,
             capacity,
             state: Mutex::new(state),
-        });
-        (
-            Sender {
-                channel: channel.clone(),
-            },
-            Receiver { channel },
-        )
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -179,37 +244,19 @@ impl<T> Channel<T> {
             return Err((message, Refused::Disconnected));
         }
         if let Some(taker) = first_claimed(&mut state.takers, |taker| &taker.token) {
-            state.sent = state.sent.wrapping_add(1);
-            state.received = state.sent;
-            recorder::record(Kind::Sent, self.object.id(), state.sent, 0, Some(here));
-            *rt::lock(&taker.given) = Some((message, state.sent));
-            let wakeup = rt::wake(&taker.token, self.object.id(), Some(here));
+            let wakeup = self.hand_over(&mut state, message, &taker, here);
             drop(state);
             drop(wakeup);
             return Ok(());
         }
-        if self
-            .capacity
-            .is_none_or(|capacity| state.queue.len() < capacity)
-        {
-            state.queue.push_back(message);
-            state.sent = state.sent.wrapping_add(1);
-            recorder::record(
-                Kind::Sent,
-                self.object.id(),
-                state.sent,
-                state.queued(),
-                Some(here),
-            );
+        if self.has_room(&state) {
+            self.put(&mut state, message, here);
             return Ok(());
         }
         if let Patience::None = patience {
             return Err((message, Refused::WouldWait));
         }
-        let giver = Arc::new(Giver {
-            token: Token::new(),
-            offer: Mutex::new(Offer::Message(message)),
-        });
+        let giver = Giver::new(Token::new(), Offer::Message(message));
         state.givers.push_back(giver.clone());
         let wait =
             Wait::begin(Reason::Send, self.object.id(), state.givers.len(), here).about(self);
@@ -233,30 +280,108 @@ impl<T> Channel<T> {
         }
         wait.end();
         match offer {
-            Offer::Taken(..) => Ok(()),
             Offer::Message(message) => Err((message, Refused::after(ended))),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether a message may be queued.
+    fn has_room(&self, state: &State<T>) -> bool {
+        self.capacity
+            .is_none_or(|capacity| state.queue.len() + state.kept < capacity)
+    }
+
+    /// Gives a message to a receiver that waits, whose token the caller claimed.
+    fn hand_over(&self, state: &mut State<T>, message: T, taker: &Taker<T>, here: Here) -> Wakeup {
+        state.sent = state.sent.wrapping_add(1);
+        state.received = state.sent;
+        recorder::record(Kind::Sent, self.object.id(), state.sent, 0, Some(here));
+        *rt::lock(&taker.given) = Some((message, state.sent));
+        rt::wake(&taker.token, self.object.id(), Some(here))
+    }
+
+    /// Queues a message, for which there is room.
+    fn put(&self, state: &mut State<T>, message: T, here: Here) {
+        state.queue.push_back(message);
+        state.sent = state.sent.wrapping_add(1);
+        recorder::record(
+            Kind::Sent,
+            self.object.id(),
+            state.sent,
+            state.queued(),
+            Some(here),
+        );
     }
 
     fn recv(&self, patience: Patience, here: Here) -> Result<T, Refused> {
         rt::point();
-        let mut state = self.state();
-        state.receiver_used = (recorder::current_task(), here);
-        if let Some(message) = state.queue.pop_front() {
-            state.received = state.received.wrapping_add(1);
-            recorder::record(
-                Kind::Received,
-                self.object.id(),
-                state.received,
-                state.queued(),
-                Some(here),
-            );
-            let wakeup = self.let_one_in(&mut state, here);
-            drop(state);
-            drop(wakeup);
-            return Ok(message);
+        loop {
+            let mut state = match self.take(here) {
+                Found::Done(message) => return Ok(message),
+                Found::Disconnected => return Err(Refused::Disconnected),
+                Found::Nothing(state) => state,
+            };
+            if let Patience::None = patience {
+                return Err(Refused::WouldWait);
+            }
+            let taker = Taker::new(Token::new());
+            state.takers.push_back(taker.clone());
+            let rings = state.rings();
+            let by_clock = rings
+                .is_some_and(|rings| patience.deadline().is_none_or(|deadline| rings <= deadline));
+            let deadline = if by_clock { rings } else { patience.deadline() };
+            let wait =
+                Wait::begin(Reason::Recv, self.object.id(), state.takers.len(), here).about(self);
+            let ended = rt::block(&taker.token, &wait, state, deadline);
+            if ended != Ended::Woken {
+                self.forget(&taker.token);
+            }
+            wait.end();
+            if let Some(message) = self.given_to(&taker, here) {
+                return Ok(message);
+            }
+            match ended {
+                Ended::Woken => {}
+                Ended::TimedOut if by_clock => {}
+                ended => return Err(Refused::after(ended)),
+            }
         }
-        if let Some(giver) = first_claimed(&mut state.givers, |giver| &giver.token) {
+    }
+
+    /// Receives what is there, or from an arm that waits to send. Waits only for the latter, while it makes its message.
+    fn take(&self, here: Here) -> Found<'_, T, T> {
+        loop {
+            let mut state = self.state();
+            state.receiver_used = (recorder::current_task(), here);
+            state.ring();
+            if let Some(message) = state.queue.pop_front() {
+                state.received = state.received.wrapping_add(1);
+                recorder::record(
+                    Kind::Received,
+                    self.object.id(),
+                    state.received,
+                    state.queued(),
+                    Some(here),
+                );
+                let wakeup = self.let_one_in(&mut state, Some(here));
+                drop(state);
+                drop(wakeup);
+                return Found::Done(message);
+            }
+            let Some(giver) = self.claim_giver(&mut state) else {
+                return if state.senders == 0 && !state.stays_open {
+                    Found::Disconnected
+                } else {
+                    Found::Nothing(state)
+                };
+            };
+            if giver.is_later() {
+                match self.ask(state, &giver, here) {
+                    Ok(message) => return Found::Done(message),
+                    Err(Ended::Cut) => return Found::Disconnected,
+                    Err(_) => continue,
+                }
+            }
             let message = state.take_offer(&giver, 0);
             state.received = state.sent;
             recorder::record(
@@ -269,45 +394,69 @@ impl<T> Channel<T> {
             let wakeup = rt::wake(&giver.token, self.object.id(), Some(here));
             drop(state);
             drop(wakeup);
-            return Ok(message);
-        }
-        if state.senders == 0 {
-            return Err(Refused::Disconnected);
-        }
-        if let Patience::None = patience {
-            return Err(Refused::WouldWait);
-        }
-        let taker = Arc::new(Taker {
-            token: Token::new(),
-            given: Mutex::new(None),
-        });
-        state.takers.push_back(taker.clone());
-        let wait =
-            Wait::begin(Reason::Recv, self.object.id(), state.takers.len(), here).about(self);
-        let ended = rt::block(&taker.token, &wait, state, patience.deadline());
-        if ended != Ended::Woken {
-            self.state()
-                .takers
-                .retain(|other| !other.token.is(&taker.token));
-        }
-        wait.end();
-        let given = rt::lock(&taker.given).take();
-        match given {
-            Some((message, number)) => {
-                recorder::record(Kind::Received, self.object.id(), number, 0, Some(here));
-                Ok(message)
-            }
-            None => Err(Refused::after(ended)),
+            return Found::Done(message);
         }
     }
 
-    /// Moves the message of the sender that waited longest into the room that a receiver just made.
-    fn let_one_in(&self, state: &mut State<T>, here: Here) -> Option<Wakeup> {
+    /// Claims the sender that waited longest and can send without room.
+    fn claim_giver(&self, state: &mut State<T>) -> Option<Arc<Giver<T>>> {
+        if self.capacity == Some(0) {
+            return first_claimed(&mut state.givers, |giver| &giver.token);
+        }
+        // Nothing is queued, and all room is kept for arms that were chosen. Another arm would need room of its own.
+        let with_message = |giver: &Arc<Giver<T>>| !giver.is_later() && giver.token.claim();
+        let at = state.givers.iter().position(with_message)?;
+        state.givers.remove(at)
+    }
+
+    /// Lets a claimed arm know that it is chosen, and waits for the message that it makes. Gives how the wait ended when none came.
+    fn ask(
+        &self,
+        state: MutexGuard<'_, State<T>>,
+        giver: &Giver<T>,
+        here: Here,
+    ) -> Result<T, Ended> {
+        let taker = Taker::new(Token::new());
+        *rt::lock(&giver.offer) = Offer::Asked(taker.clone());
+        let wait = Wait::begin(Reason::Recv, self.object.id(), 1, here).about(self);
+        let wakeup = rt::wake(&giver.token, self.object.id(), Some(here));
+        drop(state);
+        drop(wakeup);
+        let ended = rt::block(&taker.token, &wait, (), None);
+        wait.end();
+        if let Some(message) = self.given_to(&taker, here) {
+            return Ok(message);
+        }
+        if ended == Ended::Cut {
+            rt::unwind();
+        }
+        Err(ended)
+    }
+
+    /// Takes what a receiver was given while it waited.
+    fn given_to(&self, taker: &Taker<T>, here: Here) -> Option<T> {
+        let (message, number) = rt::lock(&taker.given).take()?;
+        recorder::record(Kind::Received, self.object.id(), number, 0, Some(here));
+        Some(message)
+    }
+
+    /// Takes a receiver that waits no more out of the line.
+    fn forget(&self, token: &Token) {
+        self.state().takers.retain(|other| !other.token.is(token));
+    }
+
+    /// Lets the sender that waited longest use the room that somebody just made: moves its message there, or keeps the room for an arm.
+    fn let_one_in(&self, state: &mut State<T>, here: Option<Here>) -> Option<Wakeup> {
         let giver = first_claimed(&mut state.givers, |giver| &giver.token)?;
-        let queued = state.queued() + 1;
-        let message = state.take_offer(&giver, queued);
-        state.queue.push_back(message);
-        Some(rt::wake(&giver.token, self.object.id(), Some(here)))
+        if giver.is_later() {
+            state.kept += 1;
+            *rt::lock(&giver.offer) = Offer::Room;
+        } else {
+            let queued = state.queued() + 1;
+            let message = state.take_offer(&giver, queued);
+            state.queue.push_back(message);
+        }
+        Some(rt::wake(&giver.token, self.object.id(), here))
     }
 
     /// Records that one kind of end is gone for good, and lets those go on who wait for it. `who`: 0 for senders, 1 for receivers.
@@ -327,23 +476,14 @@ impl<T> Subject for Channel<T> {
 
     fn advice(&self, reason: Reason, waiting: u32) -> Vec<Words> {
         let state = self.state();
-        let (count, end, (user, place)) = match reason {
-            Reason::Send => (state.receivers, "receiver", state.receiver_used),
-            _ => (state.senders, "sender", state.sender_used),
-        };
+        let nobody_sends = state.stays_open && reason != Reason::Send;
+        let (_, _, (user, _)) = state.others(reason);
+        let mut words = vec![Words::from("; ")];
+        words.extend(state.who_is_alive(reason, waiting));
         drop(state);
-        let has = if count == 1 { "is" } else { "are" };
-        let plural = if count == 1 { "" } else { "s" };
-        let mut words = vec![Words::Text(format!(
-            "; {count} {end}{plural} {has} alive, last used by "
-        ))];
-        if user == waiting {
-            words.push("this task itself".into());
-        } else {
-            words.push(Words::Task(user));
+        if nobody_sends {
+            return words;
         }
-        words.push(" at ".into());
-        words.push(Words::At(place));
         words.push(
             match (reason, user == waiting) {
                 (Reason::Send, _) => ", and nobody receives from it",
@@ -357,6 +497,35 @@ impl<T> Subject for Channel<T> {
 }
 
 impl<T> State<T> {
+    /// Who could end a wait for `reason`: how many ends, what they are, who used one last and where.
+    fn others(&self, reason: Reason) -> (usize, &'static str, (u32, Here)) {
+        match reason {
+            Reason::Send => (self.receivers, "receiver", self.receiver_used),
+            _ => (self.senders, "sender", self.sender_used),
+        }
+    }
+
+    /// The same in words, for a report to task `waiting`.
+    fn who_is_alive(&self, reason: Reason, waiting: u32) -> Vec<Words> {
+        if self.stays_open && reason != Reason::Send {
+            return vec!["no message will come any more, since nobody sends to it".into()];
+        }
+        let (count, end, (user, place)) = self.others(reason);
+        let has = if count == 1 { "is" } else { "are" };
+        let plural = if count == 1 { "" } else { "s" };
+        let user = if user == waiting {
+            "this task itself".into()
+        } else {
+            Words::Task(user)
+        };
+        vec![
+            Words::Text(format!("{count} {end}{plural} {has} alive, last used by ")),
+            user,
+            " at ".into(),
+            Words::At(place),
+        ]
+    }
+
     fn queued(&self) -> u32 {
         u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
     }
@@ -367,9 +536,7 @@ impl<T> State<T> {
         let taken = Offer::Taken(recorder::ticks(), self.sent, queued);
         match std::mem::replace(&mut *rt::lock(&giver.offer), taken) {
             Offer::Message(message) => message,
-            Offer::Taken(..) => {
-                unreachable!("a token is claimed once, and its offer taken by who claimed it")
-            }
+            _ => unreachable!("a token is claimed once, and its offer taken by who claimed it"),
         }
     }
 }
@@ -608,7 +775,8 @@ impl<T> Receiver<T> {
 
     /// Gives how many messages are queued, which may have changed by the time you look at it. Does not block.
     pub fn len(&self) -> usize {
-        self.channel.state().queue.len()
+        let state = self.channel.state();
+        state.queue.len() + usize::from(state.rang())
     }
 
     /// Says whether no message is queued. Does not block.

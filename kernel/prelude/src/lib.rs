@@ -43,6 +43,8 @@ pub mod recorder;
 mod rt;
 mod rwlock;
 mod scope;
+#[doc(hidden)]
+pub mod select_macro;
 mod task;
 mod thread;
 mod wait;
@@ -51,7 +53,10 @@ mod wait_group;
 pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize};
 pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 pub use barrier::{Barrier, BarrierWaitResult};
-pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, bounded, channel};
+pub use channel::{
+    IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, after, bounded, channel, never,
+    tick,
+};
 pub use check::CheckFailed;
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use display::EvcxrDisplay;

@@ -543,6 +543,108 @@ fn a_wait_ends_after_the_wake_of_who_let_it_go_on() {
 }
 
 #[test]
+fn a_select_is_one_wait_and_its_message_an_arrow() {
+    type Setting = (&'static str, u32, fn(&Recording) -> u32);
+    // Each gives the task that selects.
+    let settings: [Setting; 4] = [
+        ("a message comes", 1, |recording| {
+            let (tx, rx) = channel();
+            let (_other_tx, other) = channel::<()>();
+            let waiting = spawn(move || {
+                select! {
+                    recv(rx) -> loaf => assert_eq!(loaf, Ok("rye")),
+                    recv(other) -> _ => unreachable!(),
+                }
+                recorder::current_task()
+            });
+            recording.wait_until_blocked(Reason::Select, 1);
+            tx.send("rye").unwrap();
+            waiting.join().unwrap()
+        }),
+        ("room comes", 2, |recording| {
+            let (tx, rx) = bounded(1);
+            tx.send("rye").unwrap();
+            let waiting = spawn(move || {
+                select! { send(tx, "oat") -> sent => sent.unwrap() }
+                recorder::current_task()
+            });
+            recording.wait_until_blocked(Reason::Select, 1);
+            assert_eq!((rx.recv(), rx.recv()), (Ok("rye"), Ok("oat")));
+            waiting.join().unwrap()
+        }),
+        ("a receiver comes", 1, |recording| {
+            let (tx, rx) = bounded(0);
+            let waiting = spawn(move || {
+                select! { send(tx, "rye") -> sent => sent.unwrap() }
+                recorder::current_task()
+            });
+            recording.wait_until_blocked(Reason::Select, 1);
+            assert_eq!(
+                rx.try_recv(),
+                Ok("rye"),
+                "an arm that waits to send is there"
+            );
+            waiting.join().unwrap()
+        }),
+        ("the last sender goes", 0, |recording| {
+            let (tx, rx) = channel::<()>();
+            let waiting = spawn(move || {
+                select! { recv(rx) -> loaf => assert!(loaf.is_err()) }
+                recorder::current_task()
+            });
+            recording.wait_until_blocked(Reason::Select, 1);
+            drop(tx);
+            waiting.join().unwrap()
+        }),
+    ];
+    for (what, messages, run) in settings {
+        let recording = Recording::begin();
+        let task = run(&recording);
+        let events = recording.events();
+        let waits: Vec<&Event> = (events.iter())
+            .filter(|event| event.task == task && event.aux == Reason::Select as u32)
+            .filter(|event| matches!(kind(event), Kind::BlockBegin | Kind::BlockEnd))
+            .collect();
+        let [begun, ended] = waits[..] else {
+            panic!("{what}: one wait, not {waits:?}")
+        };
+        assert_eq!((begun.obj, ended.obj), (0, 0), "{what}");
+        assert_eq!(site(begun).0, file!(), "{what}");
+        let woken = (events.iter())
+            .find(|event| kind(event) == Kind::Wake && event.aux == task)
+            .unwrap_or_else(|| panic!("{what}: no wake"));
+        assert!(
+            begun.ticks <= woken.ticks && woken.ticks <= ended.ticks,
+            "{what}: {begun:?} {woken:?} {ended:?}"
+        );
+        let sent = recording.of(&[Kind::Sent]);
+        let received = recording.of(&[Kind::Received]);
+        assert_eq!(
+            (sent.len(), received.len()),
+            (messages as usize, messages as usize),
+            "{what}"
+        );
+        for sent in &sent {
+            let same = |event: &&Event| (event.obj, event.seq) == (sent.obj, sent.seq);
+            let received = received
+                .iter()
+                .find(same)
+                .unwrap_or_else(|| panic!("{what}: {sent:?}"));
+            assert!(
+                sent.ticks <= received.ticks,
+                "{what}: {sent:?} {received:?}"
+            );
+        }
+        assert!(
+            (sent.iter().chain(&received)).all(|event| event.task != task
+                || event.ticks >= ended.ticks
+                || event.ticks <= begun.ticks),
+            "{what}: it acts while it waits"
+        );
+    }
+}
+
+#[test]
 fn a_lock_that_is_waited_for_shows_the_wait() {
     let recording = Recording::begin();
     let till = Arc::new(Mutex::new(0));
