@@ -5,6 +5,7 @@
 
 pub mod channel;
 mod context;
+mod deadlock;
 mod diagnostics;
 mod output;
 mod scan;
@@ -14,7 +15,7 @@ pub mod supervisor;
 mod verdict;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome};
-use crate::picture::Pictures;
+use crate::picture::{Drawn, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
 use channel::{Channel, Packet, Receiver};
@@ -452,12 +453,12 @@ impl Running {
                 .site(site)
                 .and_then(|site| self.sources.place(site.build, site.line))
         };
-        let picture = self.pictures.draw(&trace, &place_of, job);
+        let drawn = self.pictures.draw(&trace, &place_of, job);
         if let Err(Failure::Crashed(message)) = &result {
             tracing::error!(message, "evcxr panicked; its context is made anew");
             self.context = None;
         }
-        self.outcome(job, result, &record, interrupted, &cell, picture)
+        self.outcome(job, result, &record, interrupted, &cell, drawn)
     }
 
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
@@ -476,11 +477,11 @@ impl Running {
         record: &Record,
         interrupted: bool,
         cell: &Arc<source_map::Cell>,
-        picture: Option<MimeBundle>,
+        drawn: Drawn,
     ) -> Outcome {
         let mut values = record.values.clone();
         let error = match &result {
-            Ok(_) => verdict::of_a_cell_that_ran(record, &self.sources),
+            Ok(_) => verdict::of_a_cell_that_ran(record, &self.sources, cell.number, &drawn.names),
             Err(Failure::Compile(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
@@ -510,7 +511,7 @@ impl Running {
             });
         }
         Outcome {
-            picture,
+            picture: drawn.picture,
             result: shown,
             error,
         }

@@ -119,7 +119,7 @@ pub enum Deadlock {
 pub struct Ring {
     /// When that was found.
     pub at: Nanos,
-    /// The tasks; a single one waits for itself.
+    /// The tasks, the one with the lowest id first; a single one waits for itself.
     pub tasks: Vec<u32>,
 }
 
@@ -1081,6 +1081,11 @@ impl<'a> Fold<'a> {
             *number += 1;
             object.name = format!("{} {number}", word_for(object.kind));
         }
+        // Who of a ring closed it is chance; who was made first is not.
+        for ring in &mut self.rings {
+            let first = (0..ring.tasks.len()).min_by_key(|at| ring.tasks[*at]);
+            ring.tasks.rotate_left(first.unwrap_or(0));
+        }
         // `main` on top, also when a thread of an earlier cell did something first.
         self.tasks.sort_by_key(|task| task.lane.task != MAIN_TASK);
         let order: Vec<usize> = self
@@ -1507,7 +1512,7 @@ mod tests {
                  b deadlock b =1; b deadlock a =1; b on; b cut; a on; a cut; a exit; b exit; main end",
                 vec![("a", Ring), ("b", Ring)],
                 vec!["Done", "Cut(Deadlock)", "Cut(Deadlock)"],
-                vec![vec![3, 2]],
+                vec![vec![2, 3]],
             ),
             (
                 "all asleep, told by a thread that is no task of the learner's",
