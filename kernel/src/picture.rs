@@ -42,6 +42,11 @@ impl Names {
 }
 
 impl Pictures {
+    /// Whether a task was there before the trace that is drawn next.
+    pub fn know_task(&self, task: u32) -> bool {
+        self.known.has_task(task)
+    }
+
     /// Draws a trace.
     pub fn draw(
         &mut self,

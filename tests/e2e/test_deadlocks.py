@@ -3,7 +3,8 @@
 import pytest
 
 # Each has one lock, and both have theirs before either asks for the other's: no schedule comes around that.
-CROSSED = """    let (flour, sugar) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+CROSSED = """    let flour = Arc::new(Mutex::new(0));
+    let sugar = Arc::new(Mutex::new(0));
     let ready = Arc::new(std::sync::Barrier::new(2));
     let (f, s, r) = (flour.clone(), sugar.clone(), ready.clone());
     let ada = spawn_named("ada", move || {
@@ -63,9 +64,8 @@ def test_two_locks_in_two_orders(kernel):
     code += '    println!("{} {}", flour.is_poisoned(), sugar.is_poisoned());\n}'
     cell = kernel.execute(code)
     told = deadlock(cell, "`ada` and `grace` wait for each other")
-    assert "`ada` waits for lock `sugar`" in told.replace("tx/rx", "") or "waits for" in told
-    assert "at line 9, which `grace` has since line 13" in told
-    assert "at line 15, which `ada` has since line 7" in told
+    assert "`ada` waits for lock `sugar` at line 9, which `grace` has since line 13" in told
+    assert "`grace` waits for lock `flour` at line 15, which `ada` has since line 7" in told
     assert "| let _both = s.lock().unwrap();" in told and "| let _both = f.lock().unwrap();" in told
     assert "went on to its end" in told
     assert cell.stdout == "true true\nfalse false\n"
@@ -205,9 +205,8 @@ def test_a_consumer_that_outlives_its_cell_is_no_deadlock(fresh):
     assert cell.stdout == "got 3\n"
 
 
-def test_a_ring_of_threads_that_outlived_their_cell_is_told_as_text(fresh):
-    # The cell ends while they hold their locks; what they wait for then is not the prelude's, so no cell runs when it happens.
-    code = """let (go, wait) = std::sync::mpsc::channel::<()>();
+# The cell ends while ada has her lock; what she waits for then is not the prelude's.
+LATER = """let (go, wait) = std::sync::mpsc::channel::<()>();
 {
     let till = Arc::new(Mutex::new(0).named("till"));
     spawn_named("ada", move || {
@@ -216,15 +215,28 @@ def test_a_ring_of_threads_that_outlived_their_cell_is_told_as_text(fresh):
         let _b = till.lock().unwrap();
     });
 }"""
-    fresh.execute(code).good()
+
+
+def test_a_ring_of_threads_that_outlived_their_cell_is_told_as_text(fresh):
+    fresh.execute(LATER).good()
     fresh.execute("std::thread::spawn(move || { std::thread::sleep(ms(300)); drop(go); });").good()
     said = ""
-    while "waits for itself" not in said:
+    while "at cell [1] line 7" not in said:
         message = fresh.get(fresh.client.get_iopub_msg, "text about the ring", 30)
         assert message["msg_type"] == "stream", message
         said += message["content"]["text"]
-    assert "deadlock: `ada` waits for itself" in said
+    assert "deadlock among tasks of earlier cells: `ada` waits for itself" in said
     assert fresh.execute("1 + 1").good().result == "2"
+
+
+def test_a_ring_of_earlier_threads_while_a_cell_runs_is_not_that_cells_fault(fresh):
+    fresh.execute(LATER).good()
+    cell = fresh.execute("drop(go);\nsleep(ms(100));\n1 + 1").good()
+    assert cell.result == "2"
+    said = cell.stream("stderr")
+    assert "deadlock among tasks of earlier cells: `ada` waits for itself" in said
+    assert "`ada` waits for lock `till` at cell [1] line 7" in said
+    assert ends(cell) == {"main": "done", "ada": "deadlocked"}
 
 
 def test_a_deadlock_in_a_destructor_while_the_cell_unwinds_ends_too(kernel):
@@ -247,6 +259,16 @@ def test_a_deadlock_in_a_destructor_while_the_cell_unwinds_ends_too(kernel):
 
 def test_a_moved_variable_goes_with_the_cell_and_the_others_stay(fresh):
     fresh.execute("let moved = vec![1];\nlet kept = vec![2];\nlet till = Mutex::new(0);").good()
-    cell = fresh.execute("let other = moved;\nlet _a = till.lock();\nlet _b = till.lock();")
+    cell = fresh.execute("let other = moved;\n{\n    let _a = till.lock();\n    let _b = till.lock();\n}")
     deadlock(cell, "`main` waits for itself")
     assert fresh.execute("kept.len()").good().result == "1"
+    assert fresh.execute("moved.len()").error["ename"] == "E0425"
+
+
+def test_a_deadlock_ends_its_own_cell_and_no_consumer_of_an_earlier_one(fresh):
+    fresh.execute("let (tx, rx) = channel::<i32>();\nlet (back, news) = channel::<i32>();").good()
+    fresh.execute('spawn_named("ada", move || { for x in rx { back.send(x + 1).unwrap(); } });').good()
+    cell = fresh.execute("news.recv().unwrap()")
+    told = deadlock(cell, "`main` waits, and no task is left that could wake it")
+    assert "`main` waits for a message on channel `back/news` at line 1; 1 sender is alive" in told
+    assert fresh.execute("tx.send(3).unwrap(); news.recv().unwrap()").good().result == "4"

@@ -114,16 +114,27 @@ impl Report {
         }
     }
 
-    /// The same for tasks that have outlived their cell.
-    pub fn late_heading(&self, reader: &Reader<'_>) -> String {
-        if self.ring {
+    /// The tasks that are told about.
+    pub fn tasks(&self) -> impl Iterator<Item = u32> + '_ {
+        self.sentences
+            .iter()
+            .filter_map(|sentence| subject(sentence))
+    }
+
+    /// The whole report as text, for tasks that have outlived their cell: no cell is red by it.
+    pub fn as_text(&self, reader: &Reader<'_>) -> String {
+        let heading = if self.ring {
             self.heading(reader)
         } else {
             format!(
                 "{} tasks wait, and none is left that could wake another",
                 self.stuck
             )
-        }
+        };
+        format!(
+            "deadlock among tasks of earlier cells: {heading}\n{}\n",
+            self.lines(reader).join("\n")
+        )
     }
 
     /// A line for each task, with the line of source where it waits below it, and how many more there are.
@@ -262,6 +273,17 @@ mod tests {
                 "    | text of line 9",
                 "  thread 1 waits for a lock at a place outside of the cells, which `old` has",
             ]
+        );
+    }
+
+    #[test]
+    fn a_late_report_is_text() {
+        let mark = r#"{"mark":"deadlock","ring":true,"stuck":2,"sentences":[[{"task":9,"name":"grace"}," waits"],[{"task":5,"name":"ada"}," waits"]]}"#;
+        let report = Report::parse(mark).expect("a report");
+        assert_eq!(report.tasks().collect::<Vec<_>>(), [5, 9]);
+        assert_eq!(
+            report.as_text(&reader()),
+            "deadlock among tasks of earlier cells: `ada` and `grace` wait for each other\n  `ada` waits\n  `grace` waits\n"
         );
     }
 

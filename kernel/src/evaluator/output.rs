@@ -306,8 +306,7 @@ impl Reader {
                 place: &|build, line| self.sources.place(build, line),
                 cell: None,
             };
-            let lines = report.lines(&reader).join("\n");
-            format!("deadlock: {}\n{lines}\n", report.late_heading(&reader))
+            report.as_text(&reader)
         };
         self.push(StreamName::Stderr, &told);
     }

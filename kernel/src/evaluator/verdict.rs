@@ -196,3 +196,54 @@ fn error(ename: &str, evalue: &str, next: &str) -> CellError {
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluator::output::Panic;
+
+    #[test]
+    fn a_deadlock_wins_over_all_that_came_of_it_and_says_what_is_kept() {
+        let report = |ring, task| {
+            let mark = format!(
+                r#"{{"mark":"deadlock","ring":{ring},"stuck":1,"sentences":[[{{"task":2,"name":"{task}"}}," waits"]]}}"#
+            );
+            deadlock::Report::parse(&mark).expect("a report")
+        };
+        let panic = Panic {
+            task: "main".into(),
+            is_main: true,
+            message: "called `unwrap`\non an `Err`".into(),
+            build: 0,
+            line: 0,
+        };
+        for (panicked, question_mark, kept) in [
+            (true, false, "the cell ended there"),
+            (false, true, "the cell ended by `?`"),
+            (
+                false,
+                false,
+                "went on to its end, and all variables are kept",
+            ),
+        ] {
+            let record = Record {
+                end: Some(CellEnd {
+                    panicked,
+                    question_mark,
+                }),
+                deadlocks: vec![report(true, "ada"), report(false, "grace")],
+                panics: vec![panic.clone()],
+                ..Record::default()
+            };
+            let (sources, names) = (Sources::default(), Names::default());
+            let error = of_a_cell_that_ran(&record, &sources, 3, &names).expect("it is red");
+            assert_eq!(error.ename, "Deadlock");
+            assert_eq!(error.evalue, "deadlock: `ada` waits for itself");
+            let told = error.traceback.join("\n");
+            assert!(told.contains(kept), "{told}");
+            assert!(told.contains("then `grace` waits, and no task"), "{told}");
+            let tells_panic = told.contains("after that `main` panicked: called `unwrap`\n");
+            assert_eq!(tells_panic, panicked, "{told}");
+        }
+    }
+}

@@ -83,7 +83,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     } else {
         format!("{} in all", duration(timeline.end))
     };
-    _ = writeln!(text, "\n{}\n{length}", legend);
+    _ = writeln!(text, "\n{legend}\n{length}");
     let waits: Vec<(&Lane, &Span)> = lanes
         .iter()
         .flat_map(|lane| {

@@ -266,6 +266,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// Tells whether a task is one of an earlier recording.
+    pub fn has_task(&self, task: u32) -> bool {
+        task != MAIN_TASK && self.tasks.contains_key(&task)
+    }
+
     /// Takes over what a timeline has names for.
     pub fn learn(&mut self, timeline: &Timeline) {
         for lane in &timeline.lanes {
@@ -1667,6 +1672,7 @@ mod tests {
         let mut known = Known::default();
         known.learn(&fold(&earlier));
         earlier.events = trace("main make channel orders; main spawn ada; ada recv orders; main end; main send orders; ada got orders").events.split_off(earlier.events.len());
+        assert!(known.has_task(2) && !known.has_task(3) && !known.has_task(MAIN_TASK));
         let timeline = fold_knowing(&earlier, &known);
         let ada = timeline.lane(2).expect("went on here");
         assert_eq!(ada.name, "ada");
