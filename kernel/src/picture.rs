@@ -4,7 +4,7 @@ use crate::cell::{JobId, MimeBundle};
 use crate::evaluator::CellLine;
 use crate::render::{self, Place};
 use std::collections::HashMap;
-use threadbook_timeline::fold::{Known, Timeline, fold_knowing};
+use threadbook_timeline::fold::{Known, Object, Timeline, fold_knowing};
 use threadbook_timeline::trace::Trace;
 
 /// The MIME type of the picture as data: lanes, edges, what ran beside what.
@@ -16,29 +16,62 @@ pub struct Pictures {
     known: Known,
 }
 
+/// What came of one trace.
+#[derive(Debug, Default)]
+pub struct Drawn {
+    /// The picture, or `None` when there is nothing to see in it.
+    pub picture: Option<MimeBundle>,
+    /// What it calls tasks and objects.
+    pub names: Names,
+}
+
+/// What a picture calls tasks and objects, so that an error says the same.
+#[derive(Debug, Default)]
+pub struct Names(Timeline);
+
+impl Names {
+    /// The name of a task's lane.
+    pub fn task(&self, task: u32) -> Option<String> {
+        self.0.lane(task).map(|lane| lane.name.clone())
+    }
+
+    /// What people call an object: lock `till`.
+    pub fn object(&self, id: u32) -> Option<String> {
+        self.0.object(id).map(Object::in_words)
+    }
+}
+
 impl Pictures {
-    /// Draws a trace, or gives `None` when there is nothing to see in it.
+    /// Whether a task was there before the trace that is drawn next.
+    pub fn know_task(&self, task: u32) -> bool {
+        self.known.has_task(task)
+    }
+
+    /// Draws a trace.
     pub fn draw(
         &mut self,
         trace: &Trace,
         line_of_site: &dyn Fn(u16) -> Option<CellLine>,
         job: JobId,
-    ) -> Option<MimeBundle> {
+    ) -> Drawn {
         let mut timeline = fold_knowing(trace, &self.known);
         name_by_let(&mut timeline, line_of_site);
         self.known.learn(&timeline);
-        if !timeline.worth_drawing() {
-            return None;
+        let picture = timeline.worth_drawing().then(|| {
+            let place_of = |site| {
+                line_of_site(site).map(|CellLine { cell, line, text }| Place { cell, line, text })
+            };
+            let picture = render::draw(&timeline, &place_of, &format!("threadbook-{job}"));
+            MimeBundle::from_iter([
+                ("text/html".to_owned(), picture.html.into()),
+                ("text/plain".to_owned(), picture.text.into()),
+                (TIMELINE_MIME.to_owned(), picture.json),
+            ])
+        });
+        Drawn {
+            picture,
+            names: Names(timeline),
         }
-        let place_of = |site| {
-            line_of_site(site).map(|CellLine { cell, line, text }| Place { cell, line, text })
-        };
-        let picture = render::draw(&timeline, &place_of, &format!("threadbook-{job}"));
-        Some(MimeBundle::from_iter([
-            ("text/html".to_owned(), picture.html.into()),
-            ("text/plain".to_owned(), picture.text.into()),
-            (TIMELINE_MIME.to_owned(), picture.json),
-        ]))
     }
 }
 
@@ -67,9 +100,15 @@ fn name_by_let(timeline: &mut Timeline, line_of_site: &dyn Fn(u16) -> Option<Cel
 
 /// The variable that a line makes one of the prelude's objects for. Only where the line says so plainly: a wrong name is worse than a number.
 fn variable_of(line: &str) -> Option<String> {
-    const MAKERS: [&str; 6] = [
+    const MAKERS: [&str; 12] = [
         "Arc::new(",
+        "Atomic",
+        "Barrier::",
+        "Condvar::",
         "Mutex::",
+        "OnceLock::",
+        "Racy::",
+        "RwLock::",
         "WaitGroup::",
         "channel(",
         "channel::<",
@@ -112,6 +151,8 @@ mod tests {
             ("let (tx, rx) = channel::<u32>();", Some("tx/rx")),
             ("let (mut orders, done) = bounded(0);", Some("orders/done")),
             ("let ovens = WaitGroup::new();", Some("ovens")),
+            ("let menu = RwLock::new(vec![]);", Some("menu")),
+            ("let loaves = AtomicU64::new(0);", Some("loaves")),
             ("let total = add(Mutex::new(0));", None),
             ("Mutex::new(0);", None),
             ("let _ = 1;", None),

@@ -61,7 +61,7 @@ def check(claim, cell):
         return words[0] in lanes
     if verb == "lanes" and len(words) == 1:
         return len(picture["lanes"]) == int(words[0])
-    if verb in ("spawn", "message", "lock", "wait", "join") and len(words) == 2:
+    if verb in ("spawn", "message", "lock", "wait", "join", "notify", "barrier", "once") and len(words) == 2:
         return any([e["kind"], e["from"], e["to"]] == [verb, *words] for e in picture["edges"])
     if verb == "waits" and len(words) in (2, 3):
         lane = lanes.get(words[0])
@@ -72,6 +72,8 @@ def check(claim, cell):
         return any(sorted(pair) == sorted(words) for pair in picture["concurrent"])
     if verb == "panicked" and len(words) == 1:
         return words[0] in lanes and lanes[words[0]]["end"] == "panicked"
+    if verb == "deadlocked" and len(words) == 1:
+        return words[0] in lanes and any(wait.get("deadlocked") is True for wait in lanes[words[0]]["waits"])
     raise Unreadable("this test does not know that claim")
 
 

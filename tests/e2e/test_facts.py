@@ -11,6 +11,13 @@ PICTURE = {
     "lanes": [
         {"name": "main", "parent": None, "engine": "thread", "end": "alive", "waits": [{"reason": "recv", "object": "till"}]},
         {"name": "ada", "parent": "main", "engine": "thread", "end": "panicked", "waits": []},
+        {
+            "name": "grace",
+            "parent": "main",
+            "engine": "thread",
+            "end": "deadlocked",
+            "waits": [{"reason": "lock", "object": "till", "deadlocked": True}],
+        },
     ],
     "edges": [
         {"kind": "spawn", "from": "main", "to": "ada", "object": None},
@@ -27,8 +34,8 @@ def cell(shows, outputs):
 @pytest.mark.parametrize(
     "true, false",
     [
-        ("lane ada", "lane grace"),
-        ("lanes 2", "lanes 3"),
+        ("lane ada", "lane bob"),
+        ("lanes 3", "lanes 2"),
         ("spawn main ada", "spawn ada main"),
         ("message ada main", "message main ada"),
         ("message ada main", "lock ada main"),
@@ -38,6 +45,9 @@ def cell(shows, outputs):
         ("concurrent grace ada", "concurrent main ada"),
         ("prints two loaves", "prints three loaves"),
         ("panicked ada", "panicked main"),
+        ("deadlocked grace", "deadlocked main"),
+        ("waits grace lock till", "deadlocked bob"),
+        ("message ada main", "notify ada main"),
         ("lane ada", "colour ada"),
         ("lane ada", "spawn main"),
     ],

@@ -12,7 +12,8 @@ def test_interrupt_ends_a_loop(fresh):
 
 
 def test_interrupt_ends_a_wait(fresh):
-    code = 'let (tx, rx) = channel::<i32>();\nprintln!("on");\nrx.recv().unwrap();'
+    # The thread of std could be one that sends: so this is no deadlock.
+    code = 'std::thread::spawn(|| loop { std::thread::park() });\nlet (tx, rx) = channel::<i32>();\nprintln!("on");\nrx.recv().unwrap();'
     msg_id, so_far = fresh.execute_and_wait_for(code, "on\n")
     fresh.manager.interrupt_kernel()
     assert fresh.finish(msg_id, code, so_far=so_far).error["ename"] == "Interrupted"

@@ -22,7 +22,7 @@ pub enum Packet {
     Stderr(Vec<u8>),
     /// A value to show: first its MIME type, then the content.
     Content(String, Vec<u8>),
-    /// A line of JSON that the prelude wrote: a panic in some task.
+    /// A line of JSON that the prelude wrote: a panic in some task, or a deadlock.
     Mark(String),
     /// The cell's code came to its end.
     End(CellEnd),

@@ -5,6 +5,7 @@
 
 pub mod channel;
 mod context;
+mod deadlock;
 mod diagnostics;
 mod output;
 mod scan;
@@ -13,13 +14,14 @@ mod sources;
 pub mod supervisor;
 mod verdict;
 
-use crate::cell::{Event, Job, JobId, MimeBundle, Outcome};
-use crate::picture::Pictures;
+use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
+use crate::picture::{Drawn, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
 use channel::{Channel, Packet, Receiver};
 use context::{Context, Failure, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
+use deadlock::Report;
 use nix::sys::signal::{Signal, kill};
 pub use output::Events;
 use output::{Reader, Record, Shared, Waiting};
@@ -466,13 +468,13 @@ impl Running {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
             (self.events)(Event::Stream {
                 job: Some(job),
-                name: crate::cell::StreamName::Stderr,
+                name: StreamName::Stderr,
                 text: "the learner's process had ended since the last cell: the variables of earlier cells are lost, functions and types are kept\n".into(),
             });
             result = self.run(code);
         }
         self.sync();
-        let record = self.shared.end();
+        let mut record = self.shared.end();
         let interrupted = self.interrupted.swap(false, Ordering::SeqCst);
         let trace = self.trace.read(self.recording);
         let place_of = |site| {
@@ -480,12 +482,28 @@ impl Running {
                 .site(site)
                 .and_then(|site| self.sources.place(site.build, site.line))
         };
-        let picture = self.pictures.draw(&trace, &place_of, job);
+        // Tasks of earlier cells may get stuck while this one runs: it is not to blame.
+        let is_old = |report: &mut Report| report.tasks().all(|task| self.pictures.know_task(task));
+        let late: Vec<Report> = record.deadlocks.extract_if(.., is_old).collect();
+        let drawn = self.pictures.draw(&trace, &place_of, job);
+        for report in late {
+            let reader = deadlock::Reader {
+                task: &|task| drawn.names.task(task),
+                object: &|object| drawn.names.object(object),
+                place: &|build, line| self.sources.place(build, line),
+                cell: Some(number),
+            };
+            (self.events)(Event::Stream {
+                job: Some(job),
+                name: StreamName::Stderr,
+                text: report.as_text(&reader),
+            });
+        }
         if let Err(Failure::Crashed(message)) = &result {
             tracing::error!(message, "evcxr panicked; its context is made anew");
             self.context = None;
         }
-        self.outcome(job, result, &record, interrupted, &cell, picture)
+        self.outcome(job, result, &record, interrupted, &cell, drawn)
     }
 
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
@@ -504,11 +522,11 @@ impl Running {
         record: &Record,
         interrupted: bool,
         cell: &Arc<source_map::Cell>,
-        picture: Option<MimeBundle>,
+        drawn: Drawn,
     ) -> Outcome {
         let mut values = record.values.clone();
         let error = match &result {
-            Ok(_) => verdict::of_a_cell_that_ran(record, &self.sources),
+            Ok(_) => verdict::of_a_cell_that_ran(record, &self.sources, cell.number, &drawn.names),
             Err(Failure::Compile(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
@@ -538,7 +556,7 @@ impl Running {
             });
         }
         Outcome {
-            picture,
+            picture: drawn.picture,
             result: shown,
             error,
         }

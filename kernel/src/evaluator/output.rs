@@ -4,6 +4,7 @@
 //! notebook slows this thread, the thread the channel, the channel the supervisor, and the supervisor the learner's prints: nothing piles up.
 
 use super::channel::{CellEnd, Death, Packet, Receiver};
+use super::deadlock::{self, Report};
 use super::sources::{Sources, build_number};
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
 use serde_json::Value;
@@ -17,6 +18,9 @@ const STREAM_DELAY: Duration = Duration::from_millis(20);
 /// Text of this length does not wait.
 const STREAM_BYTES: usize = 16 * 1024;
 
+/// How many deadlocks of one cell are kept.
+const MOST_DEADLOCKS: usize = 16;
+
 /// Where events go.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -29,6 +33,8 @@ pub struct Record {
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
     pub panics: Vec<Panic>,
+    /// Deadlocks that were found while it ran.
+    pub deadlocks: Vec<Report>,
     /// Values that wait for their place: shown as outputs if text follows them, as the cell's result if they are the last.
     pub values: Vec<MimeBundle>,
     /// The worker died.
@@ -194,7 +200,10 @@ impl Reader {
             Packet::Mark(json) => match Panic::parse(&json) {
                 Some(panic) if panic.is_main => self.shared.lock().record.panics.push(panic),
                 Some(panic) => self.announce(&panic, ""),
-                None => tracing::warn!(json, "a mark that is none of the prelude's"),
+                None => match Report::parse(&json) {
+                    Some(report) => self.deadlock(report),
+                    None => tracing::warn!(json, "a mark that is none of the prelude's"),
+                },
             },
             Packet::End(end) => {
                 let caught = {
@@ -276,6 +285,30 @@ impl Reader {
                 .values
                 .push(MimeBundle::from_iter([(mime, content.into())])),
         }
+    }
+
+    /// Keeps a deadlock for the cell that runs. One of tasks that outlived their cells is told as text: no cell is to blame.
+    fn deadlock(&mut self, report: Report) {
+        {
+            let mut running = self.shared.lock();
+            if running.job.is_some() && running.record.begun && running.record.end.is_none() {
+                let deadlocks = &mut running.record.deadlocks;
+                if deadlocks.len() < MOST_DEADLOCKS {
+                    deadlocks.push(report);
+                }
+                return;
+            }
+        }
+        let told = {
+            let reader = deadlock::Reader {
+                task: &|_| None,
+                object: &|_| None,
+                place: &|build, line| self.sources.place(build, line),
+                cell: None,
+            };
+            report.as_text(&reader)
+        };
+        self.push(StreamName::Stderr, &told);
     }
 
     fn announce(&mut self, panic: &Panic, more: &str) {

@@ -1,9 +1,11 @@
 //! Why a cell is red, in the learner's words: what happened, where, and what to do next.
 
-use super::channel::Death;
+use super::channel::{CellEnd, Death};
+use super::deadlock;
 use super::output::Record;
 use super::sources::Sources;
 use crate::cell::CellError;
+use crate::picture::Names;
 use nix::sys::signal::Signal;
 
 const RED: &str = "\x1b[1;31m";
@@ -11,8 +13,18 @@ const PLAIN: &str = "\x1b[0m";
 const LOST: &str = "the variables of earlier cells are lost with the process; functions and types are kept: run the cells that make the variables again";
 
 /// The error of a cell that was compiled and ran to its end, or `None` when it is a good one.
-pub fn of_a_cell_that_ran(record: &Record, sources: &Sources) -> Option<CellError> {
+///
+/// `cell` is its number, `names` what its picture calls tasks and objects.
+pub fn of_a_cell_that_ran(
+    record: &Record,
+    sources: &Sources,
+    cell: u32,
+    names: &Names,
+) -> Option<CellError> {
     let end = record.end?;
+    if !record.deadlocks.is_empty() {
+        return Some(of_a_deadlock(record, end, sources, cell, names));
+    }
     if end.panicked {
         let panic = record.panics.last();
         let message = panic.map_or("panicked", |panic| panic.message.as_str());
@@ -44,6 +56,59 @@ pub fn of_a_cell_that_ran(record: &Record, sources: &Sources) -> Option<CellErro
         });
     }
     None
+}
+
+/// The error of a cell in which a deadlock was found. It wins over a panic: what was unwound by it panics often for want of a result.
+fn of_a_deadlock(
+    record: &Record,
+    end: CellEnd,
+    sources: &Sources,
+    cell: u32,
+    names: &Names,
+) -> CellError {
+    let reader = deadlock::Reader {
+        task: &|task| names.task(task),
+        object: &|object| names.object(object),
+        place: &|build, line| sources.place(build, line),
+        cell: Some(cell),
+    };
+    let mut headings = record
+        .deadlocks
+        .iter()
+        .map(|report| report.heading(&reader));
+    let first = headings.next().unwrap_or_default();
+    let mut traceback = vec![format!("{RED}Deadlock{PLAIN}: {first}")];
+    for (at, report) in record.deadlocks.iter().enumerate() {
+        if at > 0 {
+            traceback.push(format!("  then {}", headings.next().unwrap_or_default()));
+        }
+        traceback.extend(report.lines(&reader));
+    }
+    if let Some(panic) = record.panics.last().filter(|_| end.panicked) {
+        let place = sources
+            .place(panic.build, panic.line)
+            .map_or(String::new(), |place| {
+                format!(" at cell [{}] line {}", place.cell, place.line)
+            });
+        traceback.push(format!(
+            "  after that `main` panicked{place}: {}",
+            first_line(&panic.message)
+        ));
+    }
+    let kept = match (end.panicked, end.question_mark) {
+        (true, _) => {
+            "the cell ended there; the variables of earlier cells are kept, except those that it had moved"
+        }
+        (_, true) => "the cell ended by `?`; the variables of earlier cells are kept",
+        _ => "the cell itself went on to its end, and all variables are kept",
+    };
+    let next = record.deadlocks.first().map_or("", deadlock::Report::next);
+    traceback.push(format!("  {next}; {kept}"));
+    CellError {
+        ename: "Deadlock".into(),
+        evalue: format!("deadlock: {first}"),
+        traceback,
+    }
 }
 
 /// The error of a cell whose process died.
@@ -130,4 +195,55 @@ fn error(ename: &str, evalue: &str, next: &str) -> CellError {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluator::output::Panic;
+
+    #[test]
+    fn a_deadlock_wins_over_all_that_came_of_it_and_says_what_is_kept() {
+        let report = |ring, task| {
+            let mark = format!(
+                r#"{{"mark":"deadlock","ring":{ring},"stuck":1,"sentences":[[{{"task":2,"name":"{task}"}}," waits"]]}}"#
+            );
+            deadlock::Report::parse(&mark).expect("a report")
+        };
+        let panic = Panic {
+            task: "main".into(),
+            is_main: true,
+            message: "called `unwrap`\non an `Err`".into(),
+            build: 0,
+            line: 0,
+        };
+        for (panicked, question_mark, kept) in [
+            (true, false, "the cell ended there"),
+            (false, true, "the cell ended by `?`"),
+            (
+                false,
+                false,
+                "went on to its end, and all variables are kept",
+            ),
+        ] {
+            let record = Record {
+                end: Some(CellEnd {
+                    panicked,
+                    question_mark,
+                }),
+                deadlocks: vec![report(true, "ada"), report(false, "grace")],
+                panics: vec![panic.clone()],
+                ..Record::default()
+            };
+            let (sources, names) = (Sources::default(), Names::default());
+            let error = of_a_cell_that_ran(&record, &sources, 3, &names).expect("it is red");
+            assert_eq!(error.ename, "Deadlock");
+            assert_eq!(error.evalue, "deadlock: `ada` waits for itself");
+            let told = error.traceback.join("\n");
+            assert!(told.contains(kept), "{told}");
+            assert!(told.contains("then `grace` waits, and no task"), "{told}");
+            let tells_panic = told.contains("after that `main` panicked: called `unwrap`\n");
+            assert_eq!(tells_panic, panicked, "{told}");
+        }
+    }
 }

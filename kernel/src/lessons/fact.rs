@@ -14,7 +14,7 @@ pub enum Fact {
     Lane(String),
     /// `lanes N`: so many are drawn, `main` counted.
     Lanes(usize),
-    /// `spawn A B`, `message A B`, `lock A B`, `wait A B`, `join A B`: an arrow of that kind from A to B.
+    /// `spawn A B`, `message A B`, `lock A B`, `wait A B`, `join A B`, `notify A B`, `barrier A B`, `once A B`: an arrow of that kind from A to B.
     Edge {
         /// The verb.
         kind: &'static str,
@@ -38,11 +38,18 @@ pub enum Fact {
     Prints(String),
     /// `panicked NAME`: this thread ended by a panic.
     Panicked(String),
+    /// `deadlocked NAME`: this thread waited in vain, and a deadlock was found.
+    Deadlocked(String),
 }
 
-const EDGES: [&str; 5] = ["spawn", "message", "lock", "wait", "join"];
-const REASONS: [&str; 7] = ["recv", "send", "lock", "wait", "join", "scope", "sleep"];
-const VERBS: &str = "lane NAME, lanes N, spawn A B, message A B, lock A B, wait A B, join A B, waits NAME REASON [OBJECT], concurrent A B, prints TEXT, panicked NAME";
+const EDGES: [&str; 8] = [
+    "spawn", "message", "lock", "wait", "join", "notify", "barrier", "once",
+];
+const REASONS: [&str; 13] = [
+    "recv", "send", "lock", "wait", "join", "scope", "sleep", "read", "write", "notify", "barrier",
+    "select", "once",
+];
+const VERBS: &str = "lane NAME, lanes N, spawn A B, message A B, lock A B, wait A B, join A B, notify A B, barrier A B, once A B, waits NAME REASON [OBJECT], concurrent A B, prints TEXT, panicked NAME, deadlocked NAME";
 
 impl Fact {
     /// Reads a claim as it stands after `//@ shows:`. `Err` says in words what is wrong with it.
@@ -82,6 +89,7 @@ impl Fact {
             ("concurrent", [a, b]) if a != b => Fact::Concurrent((*a).to_owned(), (*b).to_owned()),
             ("prints", [_, ..]) => Fact::Prints(rest.to_owned()),
             ("panicked", [name]) => Fact::Panicked((*name).to_owned()),
+            ("deadlocked", [name]) => Fact::Deadlocked((*name).to_owned()),
             (verb, [from, to]) if EDGES.contains(&verb) => Fact::Edge {
                 kind: known(verb, &EDGES).expect("contained, checked above"),
                 from: (*from).to_owned(),
@@ -169,6 +177,19 @@ impl Fact {
                     format!("those that panicked are {shown}"),
                 )
             }
+            Fact::Deadlocked(name) => {
+                let in_vain =
+                    |lane: &Value| items(lane, "waits").any(|wait| wait["deadlocked"] == true);
+                let shown = joined(
+                    items(picture, "lanes")
+                        .filter(|lane| in_vain(lane))
+                        .map(|lane| word(lane, "name")),
+                );
+                (
+                    lane(name.as_str()).any(in_vain),
+                    format!("those that were deadlocked are {shown}"),
+                )
+            }
         };
         if holds { Ok(()) } else { Err(instead) }
     }
@@ -194,6 +215,7 @@ impl fmt::Display for Fact {
             Fact::Concurrent(a, b) => write!(f, "concurrent {a} {b}"),
             Fact::Prints(text) => write!(f, "prints {text}"),
             Fact::Panicked(name) => write!(f, "panicked {name}"),
+            Fact::Deadlocked(name) => write!(f, "deadlocked {name}"),
         }
     }
 }
@@ -229,7 +251,7 @@ mod tests {
         json!({
             "version": 1,
             "lanes": [
-                {"name": "main", "end": "done", "waits": [{"reason": "join", "object": null}]},
+                {"name": "main", "end": "done", "waits": [{"reason": "join", "object": null, "deadlocked": true}]},
                 {"name": "ada", "end": "done", "waits": [{"reason": "lock", "object": "lock 1"}]},
                 {"name": "grace", "end": "panicked", "waits": []},
             ],
@@ -261,6 +283,9 @@ mod tests {
             ("prints three", Err("it printed \"two loaves\\n\"")),
             ("panicked grace", Ok(())),
             ("panicked ada", Err("those that panicked are grace")),
+            ("deadlocked main", Ok(())),
+            ("deadlocked ada", Err("those that were deadlocked are main")),
+            ("notify ada main", Err("its notify arrows are none")),
         ] {
             let got = Fact::parse(claim).unwrap().holds(&bakery(), "two loaves\n");
             assert_eq!(got, want.map_err(str::to_owned), "{claim}");
@@ -278,6 +303,9 @@ mod tests {
             "concurrent a b",
             "prints a  b",
             "panicked a",
+            "deadlocked a",
+            "barrier a b",
+            "waits a select",
         ] {
             assert_eq!(Fact::parse(claim).unwrap().to_string(), claim);
         }
@@ -294,6 +322,7 @@ mod tests {
             "concurrent a b",
             "prints a",
             "panicked a",
+            "deadlocked a",
         ] {
             for picture in [
                 &empty,

@@ -5,6 +5,7 @@
 //! | `rust` | a cell that runs |
 //! | `rust,compile_fail,E0373` | a cell that the compiler must refuse with that code |
 //! | `rust,should_panic` | a cell that must panic |
+//! | `rust,deadlock` | a cell that must come to a deadlock |
 //! | `rust,no_run` | the check of an exercise: shipped, but not executed, since the exercise is not solved yet |
 //! | `rust,ignore`, `go`, `text`, … | stays in the prose |
 
@@ -42,7 +43,7 @@ pub fn read(line: usize, info: &str, code: &str, mistakes: &mut Vec<(usize, Stri
             Ending::Unsolved => wrong(
                 "this cell is not executed (no_run), so what it shows cannot be checked; remove its claims",
             ),
-            Ending::Red(code) if code != "Panic" => {
+            Ending::Red(code) if !matches!(code.as_str(), "Panic" | "Deadlock") => {
                 wrong("the compiler refuses this cell, so it can show nothing; remove its claims");
             }
             Ending::Red(_) | Ending::Good => {}
@@ -86,6 +87,7 @@ fn ending(info: &str) -> Result<Ending, String> {
     match attributes.as_slice() {
         [] => Ok(Ending::Good),
         ["should_panic"] => Ok(Ending::Red("Panic".to_owned())),
+        ["deadlock"] => Ok(Ending::Red("Deadlock".to_owned())),
         ["no_run"] => Ok(Ending::Unsolved),
         ["compile_fail", code] if is_error_code(code) => Ok(Ending::Red((*code).to_owned())),
         ["compile_fail", ..] => {
@@ -93,7 +95,7 @@ fn ending(info: &str) -> Result<Ending, String> {
         }
         other => {
             let other = other.join(",");
-            Err(format!("`{other}` is not known here; write compile_fail,E…, should_panic, no_run or ignore"))
+            Err(format!("`{other}` is not known here; write compile_fail,E…, should_panic, deadlock, no_run or ignore"))
         }
     }
 }
@@ -104,4 +106,30 @@ fn is_directive(line: &str) -> bool {
 
 fn is_error_code(word: &str) -> bool {
     word.len() == 5 && word.starts_with('E') && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_that_end_badly_at_run_time_may_claim_something() {
+        for (info, want, mistakes) in [
+            ("rust,should_panic", Ending::Red("Panic".to_owned()), 0),
+            ("rust,deadlock", Ending::Red("Deadlock".to_owned()), 0),
+            (
+                "rust,compile_fail,E0373",
+                Ending::Red("E0373".to_owned()),
+                1,
+            ),
+            ("rust,deadlock,no_run", Ending::Good, 1),
+        ] {
+            let mut found = Vec::new();
+            let role = read(3, info, "//@ shows: deadlocked main\nrun();", &mut found);
+            let Role::Code { ending, .. } = role else {
+                panic!("{info} is no code")
+            };
+            assert_eq!((ending, found.len()), (want, mistakes), "{info}: {found:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use threadbook_timeline::fold::{EdgeKind, LaneEnd, State};
-use threadbook_timeline::format::{Engine, MAIN_TASK, Reason};
+use threadbook_timeline::format::{Cause, Engine, MAIN_TASK, Reason};
 
 use super::axis::Axis;
 use super::words::Words;
@@ -20,7 +20,13 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
         .iter()
         .map(|lane| {
             let waits = lane.spans.iter().filter_map(|span| match span.state {
-                State::Blocked { reason, object } => Some(json!({"reason": word(reason), "object": name(words, reason, object)})),
+                State::Blocked { reason, object } => {
+                    let mut wait = json!({"reason": word(reason), "object": name(words, reason, object)});
+                    if span.deadlocked.is_some() {
+                        wait["deadlocked"] = true.into();
+                    }
+                    Some(wait)
+                }
                 State::Sleeping => Some(json!({"reason": "sleep", "object": null})),
                 State::Running | State::Ready | State::Computing => None,
             });
@@ -28,7 +34,14 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
                 "name": lane.name,
                 "parent": lane.parent.map(|parent| words.task(parent)),
                 "engine": match lane.engine { Engine::Thread => "thread", Engine::Green => "green" },
-                "end": match lane.end { LaneEnd::Done => "done", LaneEnd::Alive => "alive", LaneEnd::Panicked(_) => "panicked" },
+                "end": match lane.end {
+                    LaneEnd::Done => "done",
+                    LaneEnd::Alive => "alive",
+                    LaneEnd::Panicked(_) => "panicked",
+                    LaneEnd::Cut(Cause::Deadlock) => "deadlocked",
+                    LaneEnd::Cut(Cause::Program) => "program",
+                    LaneEnd::Cut(Cause::Interrupt) => "interrupted",
+                },
                 "waits": waits.collect::<Vec<_>>(),
             })
         })
@@ -44,6 +57,9 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
                 EdgeKind::Lock => ("lock", timeline.object(edge.object)),
                 EdgeKind::Wait => ("wait", timeline.object(edge.object)),
                 EdgeKind::Join => ("join", None),
+                EdgeKind::Notify => ("notify", timeline.object(edge.object)),
+                EdgeKind::Barrier => ("barrier", timeline.object(edge.object)),
+                EdgeKind::Once => ("once", timeline.object(edge.object)),
             };
             json!({"kind": kind, "from": words.task(edge.from), "to": words.task(edge.to), "object": object.map(|object| &object.name)})
         })
@@ -75,6 +91,14 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
     if timeline.edges.len() > MOST_EDGES {
         facts["edges_left_out"] = json!(timeline.edges.len() - MOST_EDGES);
     }
+    if !timeline.rings.is_empty() {
+        let names = |tasks: &[u32]| -> Vec<&str> {
+            let tasks = tasks.iter().take(MOST_PAIRED);
+            tasks.map(|task| words.task(*task)).collect()
+        };
+        let rings = timeline.rings.iter().take(MOST_PAIRED);
+        facts["rings"] = rings.map(|ring| json!(names(&ring.tasks))).collect();
+    }
     facts
 }
 
@@ -87,14 +111,28 @@ fn word(reason: Reason) -> &'static str {
         Reason::Join => "join",
         Reason::Sleep => "sleep",
         Reason::Scope => "scope",
+        Reason::Read => "read",
+        Reason::Write => "write",
+        Reason::Notify => "notify",
+        Reason::Barrier => "barrier",
+        Reason::Select => "select",
+        Reason::Once => "once",
     }
 }
 
 fn name<'a>(words: &Words<'a>, reason: Reason, object: u32) -> Option<&'a str> {
     match reason {
         Reason::Join => words.timeline.lane(object).map(|lane| lane.name.as_str()),
-        Reason::Scope | Reason::Sleep => None,
-        Reason::Send | Reason::Recv | Reason::Lock | Reason::Wait => words
+        Reason::Scope | Reason::Sleep | Reason::Select => None,
+        Reason::Send
+        | Reason::Recv
+        | Reason::Lock
+        | Reason::Wait
+        | Reason::Read
+        | Reason::Write
+        | Reason::Notify
+        | Reason::Barrier
+        | Reason::Once => words
             .timeline
             .object(object)
             .map(|object| object.name.as_str()),

@@ -81,6 +81,7 @@ fn left_out(timeline: &Timeline) -> Option<usize> {
 mod tests {
     use super::*;
     use threadbook_timeline::fold::fold;
+    use threadbook_timeline::format::Event;
     use threadbook_timeline::script::{Random, trace};
 
     fn picture(script: &str) -> Picture {
@@ -175,6 +176,133 @@ mod tests {
           ada waited 250 µs for lock `sugar` (cell 4 line 4), and still did at the end
           grace waited 240 µs for lock `flour` (cell 4 line 5), and still did at the end
         ");
+    }
+
+    const RING: &str = "main spawn ada; main spawn grace; ada take flour; grace take sugar; ada want sugar :4; @300 grace want flour :5; grace deadlock ada =1; grace deadlock grace =1; \
+        ada on; ada cut; grace on; grace cut; grace release sugar; grace exit; ada release flour; ada exit; main joined ada; main end";
+
+    #[test]
+    fn two_that_wait_for_each_other_are_told_as_a_ring() {
+        let picture = picture(RING);
+        insta::assert_snapshot!(picture.text, @r"
+        main   ################################################################################# done
+        ada    .-----###XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX##############... deadlock
+        grace  ...-----#################################################XXXXXXXXXXX######....... deadlock
+
+        # running   - ready   X waits in vain: deadlock   . not alive
+        420 µs in all
+          ada waited 280 µs for lock `sugar` (cell 4 line 4), in vain: it and grace waited for each other
+          grace waited 50 µs for lock `flour` (cell 4 line 5), in vain: it and ada waited for each other
+        ");
+        assert_eq!(picture.json["rings"], serde_json::json!([["ada", "grace"]]));
+        assert_eq!(picture.json["lanes"][1]["end"], "deadlocked");
+        assert_eq!(picture.json["lanes"][1]["waits"][0]["deadlocked"], true);
+        for words in [
+            "class=\"dead\"",
+            "class=\"ring\"",
+            "data-t=\"waits for, in a ring\"",
+            "data-t=\"waiting in vain: deadlock\"",
+            "title=\"ada: ended by the deadlock\"",
+            "title=\"ada waits for lock `sugar`, and so for grace\"",
+            "waited 280 µs, in vain: deadlock",
+            "A deadlock: 2 waits were in vain.",
+        ] {
+            assert!(picture.html.contains(words), "{words}");
+        }
+        tags_of(&picture.html);
+    }
+
+    #[test]
+    fn one_that_waits_for_itself_and_one_that_nobody_can_wake() {
+        let script = "main take till; main want till :3; main deadlock main =1; main on; main cut; main release till; main end";
+        let itself = picture(script);
+        insta::assert_snapshot!(itself.text, @r"
+        main  #######################XXXXXXXXXXXXXXXXXXXXXXXX################################### deadlock
+
+        # running   X waits in vain: deadlock
+        70 µs in all
+          main waited 20 µs for lock `till` (cell 4 line 3), in vain: it waited for itself
+        ");
+        assert!(itself.html.contains("and so for itself"));
+        let script = "main spawn ada; ada recv orders :2; main wait bakers :3; x deadlock main =0; x deadlock ada =0; ada on; ada cut; ada exit; main on; main cut; main end";
+        let asleep = picture(script);
+        insta::assert_snapshot!(asleep.text, @r"
+        main  ######################XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX############## deadlock
+        ada   .......-------XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX###############...................... deadlock
+
+        # running   - ready   X waits in vain: deadlock   . not alive
+        110 µs in all
+          main waited 60 µs for wait group `bakers` (cell 4 line 3), in vain: nobody was left who could have ended that
+          ada waited 40 µs for a message on channel `orders` (cell 4 line 2), in vain: nobody was left who could have ended that
+        ");
+        assert!(!asleep.html.contains("class=\"ring\"") && !asleep.html.contains("in a ring"));
+    }
+
+    #[test]
+    fn readers_a_condvar_a_barrier_and_the_rest() {
+        let script = "main spawn ada; main spawn grace; main write menu; ada wantread menu :4; @100 main release menu; ada read menu; grace await oven :5; \
+            @200 ada release menu; ada notify oven; grace on; ada meet door :6; @300 grace trip door; ada on; ada lack list :7; @400 grace fill list; ada on; \
+            main select :8; @500 ada wake main; main on; main wantwrite menu :9; main write menu; main end";
+        let picture = picture(script);
+        insta::assert_snapshot!(picture.text, @r"
+        main   ###############################################################CCCCCCCCCCCC--#LL# done
+        ada    .-----LLLLLLLLL--##################BBBBBBBBBB--#OOOOOOOOOOOO--################### alive
+        grace  ...---------------NNNNNNNNNNNNNN-################################################ alive
+
+        # running   - ready   L waits for a lock   C waits on a channel   N waits to be notified
+        B waits at a barrier   O waits for a once lock   . not alive
+        540 µs in all
+          main waited 80 µs for the first of several channels (cell 4 line 8); let go by ada
+          main waited 10 µs for rw lock `menu`, to write (cell 4 line 9)
+          ada waited 60 µs for rw lock `menu`, to read (cell 4 line 4); let go by main
+          ada waited 70 µs for the others at barrier `door` (cell 4 line 6); let go by grace
+          ada waited 80 µs for once lock `list` to be filled (cell 4 line 7); let go by grace
+          grace waited 90 µs for condvar `oven` to be notified (cell 4 line 5); let go by ada
+        ");
+        let edges = picture.json["edges"].as_array().expect("a list");
+        let kinds: Vec<_> = edges.iter().map(|edge| edge["kind"].as_str()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "spawn", "spawn", "lock", "notify", "barrier", "once", "lock"
+            ]
+            .map(Some)
+        );
+        for words in [
+            "held rw lock `menu` for",
+            ", to read",
+            "notified",
+            "menu holders",
+        ] {
+            assert!(picture.html.contains(words), "{words}");
+        }
+        tags_of(&picture.html);
+    }
+
+    #[test]
+    fn what_a_program_started_is_cut_off_and_workers_have_lanes() {
+        let script = "main go ada; main go grace; ada start ^1; ada yield ^1; grace start ^1; grace recv orders ^1; @90 ada resumed ^1; ada hogged =30 ^1; ada cut =2 ^1; ada exit ^1; \
+            @150 grace on ^2; grace cut =3 ^2; grace exit ^2; main end";
+        let picture = picture(script);
+        insta::assert_snapshot!(picture.text, @r"
+        main   ################################################################################# done
+        ada    ....----------####-----------------------#############........................... cut off
+        grace  .........--------------####CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC#########.... cut off
+
+        # running   - ready   C waits on a channel   . not alive
+        180 µs in all
+          grace waited 90 µs for a message on channel `orders`
+        ");
+        for words in [
+            "ada: cut off when its program returned",
+            "grace: cut off by the interrupt",
+            "data-t=\"worker 1 carries\"",
+            "data-t=\"worker 2 carries\"",
+            "ada ran 30 µs on worker 1, and let no other task have that for 30 µs",
+        ] {
+            assert!(picture.html.contains(words), "{words}");
+        }
+        tags_of(&picture.html);
     }
 
     #[test]
@@ -454,6 +582,31 @@ mod tests {
                 "axis": "wall",
             })
         );
+    }
+
+    #[test]
+    fn any_events_are_drawn() {
+        let mut random = Random::new(11);
+        for _ in 0..60 {
+            let mut trace = trace("main mark x");
+            let event = trace.events[0];
+            for ticks in 0..120 {
+                let mut small = || random.below(5) as u32;
+                trace.events.push(Event {
+                    ticks: ticks * 1000,
+                    task: small(),
+                    obj: small(),
+                    seq: small(),
+                    aux: random.below(15) as u32,
+                    kind: random.below(40) as u8,
+                    worker: random.below(3) as u8,
+                    ..event
+                });
+            }
+            let picture = draw(&fold(&trace), &|_| None, "t");
+            tags_of(&picture.html);
+            assert!(!picture.html.contains("NaN"));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 use threadbook_timeline::fold::{Edge, EdgeKind, Lane, LaneEnd, Nanos, Object, Span, State};
-use threadbook_timeline::format::{ObjectKind, Reason};
+use threadbook_timeline::format::{Cause, ObjectKind, Reason};
 
 use super::axis::{Axis, duration};
 use super::words::Words;
@@ -26,20 +26,26 @@ const NARROW_PX: f64 = 1.5;
 /// Changes of an object nearer to each other than this are drawn as one.
 const FINEST_STEP_PX: f64 = 3.0;
 const MOST_OBJECTS: usize = 8;
+const MOST_WORKERS: usize = 8;
+const MOST_RINGS: usize = 8;
+/// A wait in vain is drawn at least as wide as that: the last one to join a deadlock waits for microseconds.
+const DEADLOCK_PX: f64 = 9.0;
 const MOST_EDGES: usize = 150;
 
 /// The looks that a span can have: class, height in pixels, what the legend calls it. Colours are Okabe and Ito's; the pattern says it too.
-const LOOKS: [(&str, f64, &str); 8] = [
+const LOOKS: [(&str, f64, &str); 9] = [
     ("run", 10.0, "running"),
     ("comp", 14.0, "computing"),
     ("ready", 6.0, "ready, not running"),
     ("lock", 12.0, "waiting for a lock"),
     ("chan", 12.0, "waiting on a channel"),
-    ("wait", 12.0, "waiting for others to be done"),
+    ("wait", 12.0, "waiting for others"),
     ("sleep", 2.0, "sleeping"),
     ("hold", 3.0, "holding a lock"),
+    ("dead", 14.0, "waiting in vain: deadlock"),
 ];
 const HOLD: usize = 7;
+const DEAD: usize = 8;
 
 /// `max-width` because JupyterLab shrinks a wide `<svg>` to a narrow pane, and the words laid over it would stay where they were.
 const STYLE: &str = "\
@@ -50,6 +56,7 @@ ID b.r{transform:translateX(-50%);font-size:10px;opacity:.75}ID b.w{font-size:10
 ID b.o{font-size:10px;opacity:.8}ID i{position:absolute}ID i:hover{outline:1.5px solid currentColor}ID p{margin:2px 0;font-size:11px;opacity:.85}\
 ID .run,ID .comp{fill:#009e73}ID .ready{fill:#f0e442;stroke:#7a7300;stroke-width:.8}ID .sleep{fill:#999}ID .hold{fill:#e69f00}\
 ID .lock{fill:url(#PRE-lock);stroke:#d55e00}ID .chan{fill:url(#PRE-chan);stroke:#0072b2}ID .wait{fill:url(#PRE-wait);stroke:#cc79a7}\
+ID .dead{fill:url(#PRE-dead);stroke:currentColor;stroke-width:.8}ID .ring{stroke:#d55e00;stroke-width:2;fill:none}\
 ID .grid{stroke:currentColor;opacity:.12}ID .life{stroke:currentColor;opacity:.3}ID .cap{fill:currentColor}ID .rag{stroke:currentColor;fill:none;stroke-width:1.3}ID .panic{stroke:#d55e00;stroke-width:2.4;fill:none}\
 ID .e{fill:none;stroke-width:1.2}ID .spawn{stroke:#888}ID .message{stroke:#0072b2;stroke-width:1.5}ID .lck{stroke:#d55e00;stroke-dasharray:5 3;stroke-width:1.5}ID .wg{stroke:#b0508a;stroke-dasharray:1.5 2.5;stroke-width:1.7}ID .join{stroke:#b0508a;stroke-dasharray:1.5 2.5;stroke-width:1.7}\
 ID .depth{fill:#56b4e9;opacity:.75}ID .held{fill:#e69f00;opacity:.55;stroke:#e69f00}\
@@ -64,6 +71,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis, id: &str, text: &str, detail: usize)
     let mut sheet = Sheet::new(words, axis, format!("tb-{id}"));
     sheet.grid();
     sheet.edges();
+    sheet.rings();
     sheet.lanes(detail);
     sheet.objects();
     sheet.legend();
@@ -82,6 +90,7 @@ struct Sheet<'a> {
     hovers: Vec<(f64, String)>,
     looks: BTreeSet<usize>,
     edge_kinds: BTreeSet<EdgeKind>,
+    has_rings: bool,
     arrows_left_out: usize,
     bottom: f64,
 }
@@ -93,7 +102,11 @@ impl<'a> Sheet<'a> {
             !object.counter.is_empty()
                 && matches!(
                     object.kind,
-                    ObjectKind::Channel | ObjectKind::Mutex | ObjectKind::WaitGroup
+                    ObjectKind::Channel
+                        | ObjectKind::Mutex
+                        | ObjectKind::WaitGroup
+                        | ObjectKind::RwLock
+                        | ObjectKind::Cell
                 )
         };
         let objects: Vec<&Object> = words
@@ -120,6 +133,7 @@ impl<'a> Sheet<'a> {
             hovers: Vec::new(),
             looks: BTreeSet::new(),
             edge_kinds: BTreeSet::new(),
+            has_rings: false,
             arrows_left_out: 0,
         }
     }
@@ -237,9 +251,10 @@ impl<'a> Sheet<'a> {
                         hold.until.unwrap_or(self.words.timeline.end).0 - hold.from.0,
                     ));
                     let told = format!(
-                        "{} held {} for {long}{}",
+                        "{} held {} for {long}{}{}",
                         lane.name,
                         self.words.object(hold.object),
+                        if hold.shared { ", to read" } else { "" },
                         self.words.place(hold.site)
                     );
                     self.hover(
@@ -285,8 +300,9 @@ impl<'a> Sheet<'a> {
                 self.x(span.from),
                 self.x(span.until(self.words.timeline.end)),
             );
-            let look = look(span.state);
+            let look = look(span);
             match &mut crowd {
+                None if look == DEAD => bars.push((look, from, until)),
                 None if until - from >= narrow => bars.push((look, from, until)),
                 None => {
                     let mut share = [0.0; LOOKS.len()];
@@ -295,7 +311,11 @@ impl<'a> Sheet<'a> {
                 }
                 Some((since, share)) => {
                     share[look] += until - from;
-                    if until - *since >= narrow {
+                    if look == DEAD {
+                        bars.push((most(share), *since, from));
+                        bars.push((look, from, until));
+                        crowd = None;
+                    } else if until - *since >= narrow {
                         bars.push((most(share), *since, until));
                         crowd = None;
                     }
@@ -304,6 +324,11 @@ impl<'a> Sheet<'a> {
         }
         if let Some((since, share)) = crowd {
             bars.push((most(&share), since, since + 1.0));
+        }
+        for (look, from, until) in &mut bars {
+            if *look == DEAD {
+                *from = from.min(*until - DEADLOCK_PX).max(PLOT_PX);
+            }
         }
         bars
     }
@@ -329,6 +354,7 @@ impl<'a> Sheet<'a> {
             let text = match reason {
                 Reason::Join => format!("for {}", self.words.task(object)),
                 Reason::Scope => "for its scope".into(),
+                Reason::Select => "for the first of several".into(),
                 _ => format!(
                     "for {}",
                     self.words
@@ -375,7 +401,7 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// A dot: done. A cross: panicked. A ragged line: it goes on, nobody knows how.
+    /// A dot: done. A cross: panicked. A ragged line: it goes on, nobody knows how, or, with a cross behind it, a deadlock ended it. Scissors: cut off.
     fn end(&mut self, lane: &Lane, y: f64, x: f64) {
         match lane.end {
             LaneEnd::Done => {
@@ -391,6 +417,24 @@ impl<'a> Sheet<'a> {
                     "<path class=\"panic\" d=\"M{:.1} {:.0}l9 9m0-9l-9 9\"/>",
                     x + 1.0,
                     y - 4.5
+                );
+            }
+            LaneEnd::Cut(Cause::Deadlock) => {
+                _ = write!(
+                    self.shapes,
+                    "<path class=\"rag\" d=\"M{x:.1} {:.0}l4 3.5l-4 3.5l4 3.5l-4 3.5m7-10l6 6m0-6l-6 6\"/>",
+                    y - 7.0
+                );
+            }
+            LaneEnd::Cut(Cause::Program | Cause::Interrupt) => {
+                // Two blades that cross on the lane, and two rings to hold them by.
+                _ = write!(
+                    self.shapes,
+                    "<path class=\"rag\" d=\"M{:.1} {:.1}l9 6m0-6l-9 6\"/><circle class=\"rag\" cx=\"{:.1}\" cy=\"{2:.1}\" r=\"2\"/><circle class=\"rag\" cx=\"{2:.1}\" cy=\"{:.1}\" r=\"2\"/>",
+                    x + 1.0,
+                    y - 3.0,
+                    x + 11.5,
+                    y + 4.0,
                 );
             }
             LaneEnd::Alive => {
@@ -445,6 +489,11 @@ impl<'a> Sheet<'a> {
                 EdgeKind::Lock => format!("{from} gave {object} back; {to} got it"),
                 EdgeKind::Wait => format!("{from} was the last on {object}; {to} went on"),
                 EdgeKind::Join => format!("{from} ended; {to} had its result"),
+                EdgeKind::Notify => format!("{from} notified {object}; {to} went on"),
+                EdgeKind::Barrier => {
+                    format!("{from} was the last to come to {object}; {to} went on")
+                }
+                EdgeKind::Once => format!("{from} filled {object}; {to} went on"),
             };
             self.hover((to_x - 4.0, to_y - 4.0, 8.0, 8.0), 700.0, &sentence);
         }
@@ -458,14 +507,101 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// A thin lane per object: a queue's depth, a wait group's counter, a lock's holder.
+    /// Tasks that wait for each other: an arrow from each to the next, those downwards bent to one side and those upwards to the other, so that it looks
+    /// like the ring that it is.
+    fn rings(&mut self) {
+        let rings = &self.words.timeline.rings;
+        let mut path = String::new();
+        for ring in rings.iter().take(MOST_RINGS) {
+            let x = self.x(ring.at);
+            for (place, &task) in ring.tasks.iter().enumerate() {
+                let next = ring.tasks[(place + 1) % ring.tasks.len()];
+                let (Some(&from), Some(&to)) = (self.row.get(&task), self.row.get(&next)) else {
+                    continue;
+                };
+                let (y, to_y) = (self.y(from), self.y(to));
+                if from == to {
+                    _ = write!(
+                        path,
+                        "M{x:.1} {:.0}c26 -8 26 20 2 12{}",
+                        y - 6.0,
+                        head(-24.0, -8.0)
+                    );
+                } else {
+                    let side = if to > from { 1.0 } else { -1.0 };
+                    let bend = side * (26.0 + 3.0 * from.abs_diff(to).min(8) as f64);
+                    let (y, to_y) = (y + 1.0 * side, to_y - 3.0 * side);
+                    let middle = f64::midpoint(y, to_y);
+                    _ = write!(
+                        path,
+                        "M{x:.1} {y:.0}Q{:.1} {middle:.0} {x:.1} {to_y:.0}{}",
+                        x + bend,
+                        head(-bend, to_y - middle)
+                    );
+                }
+                let waits = self.words.timeline.lane(task).and_then(|lane| {
+                    lane.spans.iter().rev().find_map(|span| match span.state {
+                        State::Blocked { reason, object } if span.deadlocked.is_some() => {
+                            Some(self.words.awaited(reason, object))
+                        }
+                        _ => None,
+                    })
+                });
+                let sentence = format!(
+                    "{} waits for {}, and so for {}",
+                    self.words.task(task),
+                    waits.unwrap_or_default(),
+                    if from == to {
+                        "itself"
+                    } else {
+                        self.words.task(next)
+                    }
+                );
+                self.hover((x - 4.0, to_y - 4.0, 8.0, 8.0), 1900.0, &sentence);
+            }
+        }
+        if !path.is_empty() {
+            self.has_rings = true;
+            _ = write!(self.shapes, "<path class=\"ring\" d=\"{path}\"/>");
+        }
+    }
+
+    /// A thin lane per object: a queue's depth, a wait group's counter, a lock's holder. And per worker: whom it carries.
     fn objects(&mut self) {
         self.bottom += 4.0;
+        for lane in self.words.timeline.workers.iter().take(MOST_WORKERS) {
+            let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
+            self.label("o", 4.0, top, &format!("worker {} carries", lane.worker));
+            let mut path = String::new();
+            let (mut drawn_until, mut named_until) = (0.0, 0.0);
+            for slice in &lane.slices {
+                let until = slice.until.unwrap_or(self.words.timeline.end);
+                let (from, until) = (self.x(slice.from), self.x(until));
+                // What is too short to be seen is drawn as a line, and of those that fall on one place, one.
+                if until.max(from + 0.7) > drawn_until + 0.5 {
+                    drawn_until = until.max(from + 0.7);
+                    _ = write!(path, "M{from:.1} {base:.0}v-13H{drawn_until:.1}v13z");
+                }
+                let name = self.words.task(slice.task).to_owned();
+                let room = 6.0 * name.chars().count() as f64 + 4.0;
+                if until - from > room && from > named_until {
+                    self.label("o", from + 3.0, top + 1.0, &name);
+                    named_until = from + room;
+                }
+            }
+            _ = write!(
+                self.shapes,
+                "<path class=\"held\" d=\"{path}\"/><path class=\"grid\" d=\"M{PLOT_PX} {base:.0}H{PLOT_END_PX}\"/>"
+            );
+            self.bottom += OBJECT_PX;
+        }
         for object in self.objects.clone() {
             let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
             let what = match object.kind {
                 ObjectKind::Channel => "queue",
                 ObjectKind::Mutex => "holder",
+                ObjectKind::RwLock => "holders",
+                ObjectKind::Cell => "value",
                 _ => "count",
             };
             let name = shortened(&object.name, 14);
@@ -568,6 +704,9 @@ impl<'a> Sheet<'a> {
                 EdgeKind::Lock => "lock handed on",
                 EdgeKind::Wait => "counter at zero",
                 EdgeKind::Join => "ended, joined",
+                EdgeKind::Notify => "notified",
+                EdgeKind::Barrier => "last at the barrier",
+                EdgeKind::Once => "filled",
             };
             (
                 format!(
@@ -578,7 +717,11 @@ impl<'a> Sheet<'a> {
                 words,
             )
         });
-        for (shape, words) in spans.into_iter().chain(edges) {
+        let ring = self.has_rings.then(|| {
+            let shape = format!("<path class=\"ring\" d=\"M0 0H18{}\"/>", head(18.0, 0.0));
+            (shape, "waits for, in a ring")
+        });
+        for (shape, words) in spans.into_iter().chain(edges).chain(ring) {
             let width = 26.0 + 6.0 * words.len() as f64 + 12.0;
             if x + width > WIDTH_PX {
                 (x, y) = (4.0, y + 17.0);
@@ -609,7 +752,8 @@ impl<'a> Sheet<'a> {
         let patterns = format!(
             "<defs><pattern id=\"{prefix}-lock\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" fill=\"#d55e00\" opacity=\".22\"/><rect width=\"2.4\" height=\"6\" fill=\"#d55e00\"/></pattern>\
              <pattern id=\"{prefix}-chan\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\"><rect width=\"6\" height=\"6\" fill=\"#0072b2\" opacity=\".18\"/><circle cx=\"3\" cy=\"3\" r=\"1.5\" fill=\"#0072b2\"/></pattern>\
-             <pattern id=\"{prefix}-wait\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\"><rect width=\"5\" height=\"5\" fill=\"#cc79a7\" opacity=\".25\"/><rect width=\"2\" height=\"5\" fill=\"#cc79a7\"/></pattern></defs>"
+             <pattern id=\"{prefix}-wait\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\"><rect width=\"5\" height=\"5\" fill=\"#cc79a7\" opacity=\".25\"/><rect width=\"2\" height=\"5\" fill=\"#cc79a7\"/></pattern>\
+             <pattern id=\"{prefix}-dead\" width=\"7\" height=\"7\" patternUnits=\"userSpaceOnUse\"><rect width=\"7\" height=\"7\" fill=\"#000\"/><path d=\"M1.5 1.5l4 4m0-4l-4 4\" stroke=\"#fff\" stroke-width=\"1.1\"/></pattern></defs>"
         );
         let mut footer = self.words.footer();
         if self.arrows_left_out > 0 {
@@ -650,7 +794,15 @@ fn table(words: &Words<'_>, lanes: &[Lane], detail: usize) -> String {
             let long = duration(Nanos(span.until(words.timeline.end).0 - span.from.0));
             let (did, awaited) = match span.state {
                 State::Blocked { reason, object } => {
-                    (format!("waited {long}"), words.awaited(reason, object))
+                    let in_vain = if span.deadlocked.is_some() {
+                        ", in vain: deadlock"
+                    } else {
+                        ""
+                    };
+                    (
+                        format!("waited {long}{in_vain}"),
+                        words.awaited(reason, object),
+                    )
                 }
                 State::Sleeping => (format!("slept {long}"), String::new()),
                 State::Computing => (format!("computed for {long}"), String::new()),
@@ -692,20 +844,17 @@ fn table(words: &Words<'_>, lanes: &[Lane], detail: usize) -> String {
     html + "</table></details>"
 }
 
-fn look(state: State) -> usize {
-    match state {
+fn look(span: &Span) -> usize {
+    match span.state {
+        _ if span.deadlocked.is_some() => DEAD,
         State::Running => 0,
         State::Computing => 1,
         State::Ready => 2,
-        State::Blocked {
-            reason: Reason::Lock,
-            ..
-        } => 3,
-        State::Blocked {
-            reason: Reason::Send | Reason::Recv,
-            ..
-        } => 4,
-        State::Blocked { .. } => 5,
+        State::Blocked { reason, .. } => match reason {
+            Reason::Lock | Reason::Read | Reason::Write => 3,
+            Reason::Send | Reason::Recv | Reason::Select => 4,
+            _ => 5,
+        },
         State::Sleeping => 6,
     }
 }
@@ -721,7 +870,7 @@ fn class_of(kind: EdgeKind) -> &'static str {
         EdgeKind::Spawn => "spawn",
         EdgeKind::Message => "message",
         EdgeKind::Lock => "lck",
-        EdgeKind::Wait => "wg",
+        EdgeKind::Wait | EdgeKind::Notify | EdgeKind::Barrier | EdgeKind::Once => "wg",
         EdgeKind::Join => "join",
     }
 }

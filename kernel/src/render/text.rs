@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use threadbook_timeline::fold::{Lane, Nanos, Span, State};
-use threadbook_timeline::format::Reason;
+use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State};
+use threadbook_timeline::format::{Cause, Reason};
 
 use super::axis::{Axis, duration};
 use super::words::Words;
@@ -31,9 +31,13 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     for lane in lanes {
         let bars = bars(lane, timeline.end, axis, buckets);
         used.extend(bars.chars().filter(|mark| *mark != ' '));
-        let end = words.end(lane);
-        let end = end.split([':', ' ']).next().unwrap_or_default();
-        let end = if end == "still" { "alive" } else { end };
+        let end = match lane.end {
+            LaneEnd::Done => "done",
+            LaneEnd::Panicked(_) => "panicked",
+            LaneEnd::Alive => "alive",
+            LaneEnd::Cut(Cause::Deadlock) => "deadlock",
+            LaneEnd::Cut(Cause::Program | Cause::Interrupt) => "cut off",
+        };
         _ = writeln!(
             text,
             "{:<label$}  {bars} {end}",
@@ -43,7 +47,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     if let Some(more) = left_out(timeline) {
         _ = writeln!(text, "{more} more tasks are left out here");
     }
-    let legend: Vec<&str> = [
+    let legend = [
         ('#', "# running"),
         ('=', "= computing"),
         ('-', "- ready"),
@@ -51,13 +55,26 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
         ('C', "C waits on a channel"),
         ('W', "W waits for a wait group"),
         ('J', "J waits for a task to end"),
+        ('N', "N waits to be notified"),
+        ('B', "B waits at a barrier"),
+        ('O', "O waits for a once lock"),
+        ('X', "X waits in vain: deadlock"),
         ('z', "z sleeps"),
         ('.', ". not alive"),
     ]
     .into_iter()
     .filter(|(mark, _)| used.contains(*mark))
-    .map(|(_, words)| words)
-    .collect();
+    .fold(String::new(), |mut legend, (_, words)| {
+        let line = legend.lines().last().map_or(0, str::len);
+        if line > 0 {
+            legend += if line + 3 + words.len() > COLUMNS {
+                "\n"
+            } else {
+                "   "
+            };
+        }
+        legend + words
+    });
     let length = if axis.counts_steps() {
         format!(
             "one column per event, not by time; {} in all",
@@ -66,7 +83,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     } else {
         format!("{} in all", duration(timeline.end))
     };
-    _ = writeln!(text, "\n{}\n{length}", legend.join("   "));
+    _ = writeln!(text, "\n{legend}\n{length}");
     let waits: Vec<(&Lane, &Span)> = lanes
         .iter()
         .flat_map(|lane| {
@@ -102,8 +119,10 @@ fn bars(lane: &Lane, end: Nanos, axis: &Axis, buckets: usize) -> String {
             .skip(first)
         {
             let share = until.min(bucket as f64 + 1.0) - from.max(bucket as f64);
-            if share > most.0 || most.1 == '.' {
-                *most = (share, mark(span.state));
+            // The last to join a deadlock waits for microseconds only, and yet that is the point of the picture.
+            let in_vain = span.deadlocked.is_some();
+            if (share > most.0 || most.1 == '.' || in_vain) && most.1 != 'X' {
+                *most = (share, if in_vain { 'X' } else { mark(span.state) });
             }
         }
     }
@@ -127,10 +146,13 @@ fn mark(state: State) -> char {
         State::Ready => '-',
         State::Sleeping => 'z',
         State::Blocked { reason, .. } => match reason {
-            Reason::Lock => 'L',
-            Reason::Send | Reason::Recv => 'C',
+            Reason::Lock | Reason::Read | Reason::Write => 'L',
+            Reason::Send | Reason::Recv | Reason::Select => 'C',
             Reason::Wait => 'W',
             Reason::Join | Reason::Scope => 'J',
+            Reason::Notify => 'N',
+            Reason::Barrier => 'B',
+            Reason::Once => 'O',
             Reason::Sleep => 'z',
         },
     }

@@ -1,7 +1,9 @@
 //! The sentences below and behind the picture: who waited, for how long, for what, where, and who ended it.
 
-use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State, Timeline};
-use threadbook_timeline::format::{ObjectKind, Reason};
+use threadbook_timeline::fold::{
+    Deadlock, Lane, LaneEnd, Nanos, Object, Ring, Span, State, Timeline,
+};
+use threadbook_timeline::format::{Cause, Reason};
 
 use super::Place;
 use super::axis::duration;
@@ -22,20 +24,9 @@ impl Words<'_> {
 
     /// The name of an object as people say it: lock `till`, but plain channel 1, which is no name from the program.
     pub fn object(&self, id: u32) -> String {
-        match self.timeline.object(id) {
-            Some(object) if object.named => {
-                let kind = match object.kind {
-                    ObjectKind::Channel => "channel",
-                    ObjectKind::Mutex => "lock",
-                    ObjectKind::WaitGroup => "wait group",
-                    ObjectKind::Cell => "cell",
-                    ObjectKind::Scope => "scope",
-                };
-                format!("{kind} `{}`", object.name)
-            }
-            Some(object) => object.name.clone(),
-            None => "something of an earlier cell".into(),
-        }
+        self.timeline
+            .object(id)
+            .map_or("something of an earlier cell".into(), Object::in_words)
     }
 
     /// What a wait is for: `lock till`, `a message on channel 1`, `ada to end`.
@@ -47,6 +38,12 @@ impl Words<'_> {
             Reason::Join => format!("{} to end", self.task(object)),
             Reason::Sleep => "time to pass".into(),
             Reason::Scope => "the threads of its scope to end".into(),
+            Reason::Read => format!("{}, to read", self.object(object)),
+            Reason::Write => format!("{}, to write", self.object(object)),
+            Reason::Notify => format!("{} to be notified", self.object(object)),
+            Reason::Barrier => format!("the others at {}", self.object(object)),
+            Reason::Select => "the first of several channels".into(),
+            Reason::Once => format!("{} to be filled", self.object(object)),
         }
     }
 
@@ -72,8 +69,8 @@ impl Words<'_> {
         let long = duration(Nanos(span.until(self.timeline.end).0 - span.from.0));
         let (name, place) = (&lane.name, self.place(span.site));
         match span.state {
-            State::Running => format!("{name} ran {long}"),
-            State::Computing => format!("{name} computed for {long}{place}"),
+            State::Running => format!("{name} ran {long}{}", on_worker(span)),
+            State::Computing => format!("{name} computed for {long}{place}{}", on_worker(span)),
             State::Ready
                 if lane.started.is_none_or(|started| span.from < started)
                     && span.from == lane.spawned =>
@@ -85,6 +82,10 @@ impl Words<'_> {
             State::Blocked { reason, object } => {
                 let what = self.awaited(reason, object);
                 match (span.until, span.woken_by) {
+                    _ if span.deadlocked.is_some() => format!(
+                        "{name} waited {long} for {what}{place}, in vain: {}",
+                        self.in_vain(lane, span)
+                    ),
                     (None, _) => {
                         format!("{name} waited {long} for {what}{place}, and still did at the end")
                     }
@@ -95,6 +96,29 @@ impl Words<'_> {
                     (_, None) => format!("{name} waited {long} for {what}{place}"),
                 }
             }
+        }
+    }
+
+    /// Why a deadlocked wait was in vain.
+    fn in_vain(&self, lane: &Lane, span: &Span) -> String {
+        let rings = &self.timeline.rings;
+        let of_this = |ring: &&Ring| {
+            let wait = span.from..=span.until(self.timeline.end);
+            ring.tasks.contains(&lane.task) && wait.contains(&ring.at)
+        };
+        let ring = rings.iter().find(of_this);
+        match (span.deadlocked, ring.map(|ring| ring.tasks.as_slice())) {
+            (Some(Deadlock::Ring), Some([_])) => "it waited for itself".into(),
+            (Some(Deadlock::Ring), Some([a, b])) => {
+                let other = if *a == lane.task { *b } else { *a };
+                format!("it and {} waited for each other", self.task(other))
+            }
+            (Some(Deadlock::Ring), Some(tasks)) => format!(
+                "it was one of {} tasks that waited for each other, in a ring",
+                tasks.len()
+            ),
+            (Some(Deadlock::Ring), None) => "it was one of a ring of tasks that waited".into(),
+            _ => "nobody was left who could have ended that".into(),
         }
     }
 
@@ -117,6 +141,9 @@ impl Words<'_> {
         match &lane.end {
             LaneEnd::Done => "done".into(),
             LaneEnd::Panicked(message) => format!("panicked: {message}"),
+            LaneEnd::Cut(Cause::Deadlock) => "ended by the deadlock".into(),
+            LaneEnd::Cut(Cause::Program) => "cut off when its program returned".into(),
+            LaneEnd::Cut(Cause::Interrupt) => "cut off by the interrupt".into(),
             LaneEnd::Alive => match lane.spans.last().map(|span| span.state) {
                 Some(State::Blocked { reason, object }) => {
                     format!("still waiting for {}", self.awaited(reason, object))
@@ -144,11 +171,21 @@ impl Words<'_> {
         if more > 0 {
             label += &format!(" and {more} more");
         }
-        let waits = timeline
-            .lanes
-            .iter()
-            .flat_map(|lane| lane.spans.iter().map(move |span| (lane, span)));
-        let longest = waits
+        let waits = || {
+            timeline
+                .lanes
+                .iter()
+                .flat_map(|lane| lane.spans.iter().map(move |span| (lane, span)))
+        };
+        match waits()
+            .filter(|(_, span)| span.deadlocked.is_some())
+            .count()
+        {
+            0 => {}
+            1 => label += ". A deadlock: one wait was in vain",
+            many => label += &format!(". A deadlock: {many} waits were in vain"),
+        }
+        let longest = waits()
             .filter(|(_, span)| matches!(span.state, State::Blocked { .. }))
             .max_by_key(|(_, span)| span.until(timeline.end).0 - span.from.0);
         match longest {
@@ -189,5 +226,19 @@ impl Words<'_> {
             ));
         }
         parts.join(" · ")
+    }
+}
+
+/// On which worker a green task ran, and whether it let no other one have it.
+fn on_worker(span: &Span) -> String {
+    let worker = span
+        .worker
+        .map_or(String::new(), |worker| format!(" on worker {worker}"));
+    match span.hogged {
+        None => worker,
+        Some(long) => format!(
+            "{worker}, and let no other task have that for {}",
+            duration(long)
+        ),
     }
 }

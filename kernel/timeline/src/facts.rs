@@ -1,7 +1,7 @@
 //! What can be said of a recording that holds on every schedule: which tasks could have overlapped, and which came one after the other.
 //!
 //! By what was seen to happen before what: a spawn, a message, a wait group at zero, a join, and the order within a task. Locks are left out: who gets
-//! a lock first is chance. Knows nothing of time.
+//! a lock first is chance, and so is who is the last at a barrier, or is there already when a condition variable is notified. Knows nothing of time.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Timeline {
 
     /// Tells whether there is something to see: more than `main`, or `main` waited for something. A cell that only prints gets no picture.
     pub fn worth_drawing(&self) -> bool {
-        let on_an_object = |state: State| matches!(state, State::Blocked { reason, object } if object != 0 && reason != Reason::Sleep);
+        let on_an_object = |state: State| matches!(state, State::Blocked { reason, object } if object != 0 || reason == Reason::Select);
         self.lanes.len() > 1
             || self
                 .lanes
@@ -191,6 +191,7 @@ mod tests {
             ("main send c; main got c; main end", false),
             ("main work; main worked; main end", false),
             ("main recv c", true),
+            ("main select", true),
             ("main spawn a; main end", true),
         ] {
             assert_eq!(fold(&trace(script)).worth_drawing(), want, "{script}");

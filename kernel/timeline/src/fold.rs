@@ -3,10 +3,10 @@
 //! Total: any list of events folds, also one cut off anywhere, since a wait without an end is what a deadlock, a kill and a cell that still runs look
 //! like. Pure: no clock, no randomness. One file because the rules for the kinds of event belong side by side. Knows nothing of pixels.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::facts::Ended;
-use crate::format::{Engine, Event, Kind, MAIN_TASK, ObjectKind, Reason};
+use crate::format::{Cause, Engine, Event, Kind, MAIN_TASK, ObjectKind, Reason};
 use crate::trace::Trace;
 
 /// Nanoseconds since the first event of a recording.
@@ -22,6 +22,10 @@ pub struct Timeline {
     pub edges: Vec<Edge>,
     /// What was shared, in the order of first use.
     pub objects: Vec<Object>,
+    /// Tasks that were found to wait for each other.
+    pub rings: Vec<Ring>,
+    /// Who ran when on which worker, by the worker's number. Empty without green tasks.
+    pub workers: Vec<WorkerLane>,
     /// When the first event was: 0.
     pub start: Nanos,
     /// When the last event was.
@@ -70,6 +74,8 @@ pub enum LaneEnd {
     Done,
     /// It panicked with this message.
     Panicked(String),
+    /// It was ended from outside.
+    Cut(Cause),
     /// Not at all, as far as this recording goes.
     Alive,
 }
@@ -91,6 +97,50 @@ pub struct Span {
     pub woken_by: Option<u32>,
     /// For a wait: when it was ended. The task goes on some time later, being ready until then.
     pub woken_at: Option<Nanos>,
+    /// For a wait: it was found to be in vain.
+    pub deadlocked: Option<Deadlock>,
+    /// The worker that the green task had meanwhile.
+    pub worker: Option<u8>,
+    /// For how long the task kept that worker from the other tasks, when that was too long.
+    pub hogged: Option<Nanos>,
+}
+
+/// Why a wait is in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadlock {
+    /// All tasks wait, and none is left that could wake another.
+    AllAsleep,
+    /// The task is one of a ring, in which each waits for the next.
+    Ring,
+}
+
+/// Tasks each of which waits for the next one, and the last one for the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ring {
+    /// When that was found.
+    pub at: Nanos,
+    /// The tasks, the one with the lowest id first; a single one waits for itself.
+    pub tasks: Vec<u32>,
+}
+
+/// What a worker of the green tasks did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerLane {
+    /// Its number, from 1.
+    pub worker: u8,
+    /// Which task it carried when: by time, without overlaps.
+    pub slices: Vec<Slice>,
+}
+
+/// A stretch for which a worker carried one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// The task.
+    pub task: u32,
+    /// Since when.
+    pub from: Nanos,
+    /// Until when; `None`: still at the end.
+    pub until: Option<Nanos>,
 }
 
 /// What a task does.
@@ -124,6 +174,8 @@ pub struct Hold {
     pub until: Option<Nanos>,
     /// Where it was taken.
     pub site: Option<u16>,
+    /// Whether others may have had it too, to read.
+    pub shared: bool,
 }
 
 /// A remark of a task.
@@ -180,6 +232,12 @@ pub enum EdgeKind {
     Wait,
     /// A task ended, and another one had waited for that.
     Join,
+    /// A condition variable was notified, and a wait for that ended.
+    Notify,
+    /// A task was the last to come to a barrier, and a wait there ended.
+    Barrier,
+    /// A task filled a once lock, and a wait for that ended.
+    Once,
 }
 
 /// Something shared.
@@ -195,7 +253,8 @@ pub struct Object {
     pub named: bool,
     /// Where it was made, when that was in this recording.
     pub made_at: Option<u16>,
-    /// What can be counted on it, at each change: messages in a channel, a wait group's counter, a lock's holder (a task, 0 for none).
+    /// What can be counted on it, at each change: messages in a channel, a wait group's counter, a lock's holder (a task, 0 for none), how many have a
+    /// read-write lock, a cell's value.
     pub counter: Vec<(Nanos, u32)>,
 }
 
@@ -210,6 +269,11 @@ impl Known {
     /// Takes over what a task is called.
     pub fn name_task(&mut self, task: u32, name: &str) {
         self.tasks.insert(task, name.to_owned());
+    }
+
+    /// Tells whether a task is one of an earlier recording.
+    pub fn has_task(&self, task: u32) -> bool {
+        task != MAIN_TASK && self.tasks.contains_key(&task)
     }
 
     /// Takes over what a timeline has names for.
@@ -235,6 +299,17 @@ impl Timeline {
     /// Gives an object.
     pub fn object(&self, id: u32) -> Option<&Object> {
         self.objects.iter().find(|object| object.id == id)
+    }
+}
+
+impl Object {
+    /// What people call it: lock `till`, but plain channel 1, which is no name from the program.
+    pub fn in_words(&self) -> String {
+        if self.named {
+            format!("{} `{}`", word_for(self.kind), self.name)
+        } else {
+            self.name.clone()
+        }
     }
 }
 
@@ -271,11 +346,41 @@ struct Task {
     open: Option<Span>,
     regions: Vec<usize>,
     panicked: Option<String>,
+    cut: Option<Cause>,
+    /// Since when it lets others go first.
+    yielded: Option<Nanos>,
     gone: bool,
     /// Who ended its last wait, until an edge has told that.
     just_woken_by: Option<u32>,
     ended: Ended,
     started_knowing: Ended,
+}
+
+impl Task {
+    /// How it ended, if it did not end well: what came last counts.
+    fn how_it_ended(&mut self) -> Option<LaneEnd> {
+        let panicked = self.panicked.take().map(LaneEnd::Panicked);
+        panicked.or(self.cut.take().map(LaneEnd::Cut))
+    }
+}
+
+/// Where an event happened.
+#[derive(Clone, Copy, Default)]
+struct Where {
+    site: Option<u16>,
+    cpu: Option<u16>,
+    worker: Option<u8>,
+}
+
+/// The releases of a lock that somebody may have it by.
+#[derive(Default)]
+struct Released {
+    /// The last one by a holder that had it alone.
+    alone: Option<(u32, Nanos)>,
+    /// The last one of all, the number of that acquisition, and whether it was shared.
+    last: Option<((u32, Nanos), u32, bool)>,
+    /// How many have the lock now.
+    holders: u32,
 }
 
 struct Fold<'a> {
@@ -291,13 +396,18 @@ struct Fold<'a> {
     edges: Vec<Edge>,
     joined: HashSet<(u32, u32)>,
     sent: HashMap<(u32, u32), (u32, Nanos, Ended)>,
-    released: HashMap<(u32, u32), (u32, Nanos)>,
+    locks: HashMap<u32, Released>,
     exits: HashMap<u32, (Nanos, Ended)>,
     groups: HashMap<u32, Ended>,
     /// By scope: how many tasks there were when it was opened.
     scopes: HashMap<u32, usize>,
     /// Wakes of tasks that have no lane yet: they waited since before this recording.
     early_wakes: HashMap<u32, (u32, Nanos)>,
+    /// Those of them that were found to wait in vain, with the object.
+    early_deadlocks: HashMap<u32, (u32, Deadlock)>,
+    rings: Vec<Ring>,
+    /// The task that tells of the last ring, and may have more to tell of it.
+    tells_ring: Option<u32>,
     now: Nanos,
 }
 
@@ -316,11 +426,14 @@ impl<'a> Fold<'a> {
             edges: Vec::new(),
             joined: HashSet::new(),
             sent: HashMap::new(),
-            released: HashMap::new(),
+            locks: HashMap::new(),
             exits: HashMap::new(),
             groups: HashMap::new(),
             scopes: HashMap::new(),
             early_wakes: HashMap::new(),
+            early_deadlocks: HashMap::new(),
+            rings: Vec::new(),
+            tells_ring: None,
             now: Nanos(0),
         }
     }
@@ -334,50 +447,47 @@ impl<'a> Fold<'a> {
             event.ticks.saturating_sub(self.origin),
             self.trace.ticks_per_second,
         ));
-        let (now, site) = (self.now, (event.site > 0).then_some(event.site));
-        let cpu = (event.cpu != u16::MAX).then_some(event.cpu);
+        let now = self.now;
+        let place = Where {
+            site: (event.site > 0).then_some(event.site),
+            cpu: (event.cpu != u16::MAX).then_some(event.cpu),
+            worker: (event.worker > 0).then_some(event.worker),
+        };
         if event.task == 0 {
             return;
         }
-        let at = self.task_doing(event.task, kind, event);
-        if self.tasks[at].gone && kind != Kind::NameObject && kind != Kind::NameTask {
+        if kind != Kind::Deadlocked && self.tells_ring == Some(event.task) {
+            self.tells_ring = None;
+        }
+        match kind {
+            // Nobody gets a lane by these: the thread that looks for deadlocks is no task of the learner's, and an old thread says its name before it goes on.
+            Kind::Deadlocked => return self.deadlocked(event),
+            Kind::NameTask => return self.name_task(event),
+            Kind::NewObject => return self.new_object(event, place.site),
+            Kind::NameObject => return self.name_object(event),
+            _ => {}
+        }
+        let at = self.task_doing(event.task, kind, event, place);
+        if self.tasks[at].gone {
             return;
         }
         match kind {
             Kind::CellBegin => self.tasks[at].lane.started = Some(now),
             Kind::Start => {
                 self.tasks[at].lane.started = Some(now);
-                self.change(at, State::Running, site, cpu);
+                self.change(at, State::Running, place);
             }
-            Kind::Spawn => self.spawn(at, event, site),
-            Kind::CellEnd | Kind::Exit => self.exit(at, cpu),
+            Kind::Spawn => self.spawn(at, event, place.site),
+            Kind::CellEnd | Kind::Exit => self.exit(at, place.cpu),
             Kind::Panic => {
                 let message = self.text(event.aux);
                 self.tasks[at].panicked = Some(message);
+                self.tasks[at].cut = None;
             }
-            Kind::NameTask => {
-                let name = self.text(event.aux);
-                if let Some(&named) = self.position.get(&event.obj) {
-                    self.tasks[named].lane.name.clone_from(&name);
-                }
-                self.given_names.insert(event.obj, name);
-            }
-            Kind::NewObject => {
-                let Some(kind) = ObjectKind::from_number(event.aux) else {
-                    return;
-                };
-                if kind == ObjectKind::Scope {
-                    self.scopes.insert(event.obj, self.tasks.len());
-                }
-                let object = self.object(event.obj, kind);
-                object.made_at = site;
-                object.kind = kind;
-            }
-            Kind::NameObject => {
-                let name = self.text(event.aux);
-                if let Some(&position) = self.object_position.get(&event.obj) {
-                    self.objects[position].name = name;
-                    self.objects[position].named = true;
+            Kind::Cut => {
+                if let Some(cause) = Cause::from_number(event.aux) {
+                    self.tasks[at].panicked = None;
+                    self.tasks[at].cut = Some(cause);
                 }
             }
             Kind::BlockBegin => {
@@ -387,10 +497,13 @@ impl<'a> Fold<'a> {
                 if let Some(kind) = object_of(reason) {
                     self.object(event.obj, kind);
                 }
+                if reason == Reason::Sleep {
+                    self.runs_on(at);
+                }
                 self.tasks[at].just_woken_by = None;
-                self.change(at, waiting(reason, event.obj), site, cpu);
+                self.change(at, waiting(reason, event.obj), place);
             }
-            Kind::BlockEnd => self.go_on(at, event, site, cpu),
+            Kind::BlockEnd => self.go_on(at, event, place),
             Kind::Wake => {
                 let by = event.task;
                 match self.position.get(&event.aux).copied() {
@@ -416,43 +529,8 @@ impl<'a> Fold<'a> {
                 }
             }
             Kind::Closed => _ = self.object(event.obj, ObjectKind::Channel),
-            Kind::Acquired => {
-                self.object(event.obj, ObjectKind::Mutex)
-                    .counter
-                    .push((now, event.task));
-                self.tasks[at].lane.holds.push(Hold {
-                    object: event.obj,
-                    from: now,
-                    until: None,
-                    site,
-                });
-                if let Some((from, left)) = self
-                    .released
-                    .remove(&(event.obj, event.seq.wrapping_sub(1)))
-                    && from != event.task
-                {
-                    self.edge(EdgeKind::Lock, (from, left), at, event.obj, event.seq);
-                }
-            }
-            Kind::Released => {
-                self.object(event.obj, ObjectKind::Mutex)
-                    .counter
-                    .push((now, 0));
-                self.released
-                    .insert((event.obj, event.seq), (event.task, now));
-                // From the back: a lock is mostly given back by who took it last.
-                let held = |hold: &&mut Hold| hold.object == event.obj && hold.until.is_none();
-                if let Some(hold) = self.tasks[at]
-                    .lane
-                    .holds
-                    .iter_mut()
-                    .rev()
-                    .take(64)
-                    .find(held)
-                {
-                    hold.until = Some(now);
-                }
-            }
+            Kind::Acquired => self.acquired(at, event, place.site),
+            Kind::Released => self.released(at, event),
             Kind::WgAdd | Kind::WgDone => {
                 self.object(event.obj, ObjectKind::WaitGroup)
                     .counter
@@ -469,9 +547,12 @@ impl<'a> Fold<'a> {
                 }
             }
             Kind::Joined => self.join(at, event.obj),
-            Kind::WorkBegin => self.change(at, State::Computing, site, cpu),
-            Kind::WorkEnd => self.change(at, State::Running, site, cpu),
-            Kind::OffCore => self.off_core(at, event.seq, cpu),
+            Kind::WorkBegin => {
+                self.runs_on(at);
+                self.change(at, State::Computing, place);
+            }
+            Kind::WorkEnd => self.change(at, State::Running, place),
+            Kind::OffCore => self.off_core(at, event.seq, place.cpu),
             Kind::Mark => {
                 let text = self.text(event.aux);
                 self.tasks[at].lane.marks.push(Mark { at: now, text });
@@ -492,22 +573,193 @@ impl<'a> Fold<'a> {
                     task.lane.regions[region].until = Some(now);
                 }
             }
-            Kind::Yield
-            | Kind::Load
-            | Kind::Store
-            | Kind::Deadlocked
-            | Kind::Cut
-            | Kind::Hogged
-            | Kind::Resumed
-            | Kind::ObserveBegin
-            | Kind::ObserveEnd
-            | Kind::Notified
-            | Kind::Tripped => {}
+            Kind::Yield => self.yields(at, place),
+            Kind::Resumed => self.resumed(at, place),
+            Kind::Hogged => self.hogged(at, event.seq),
+            Kind::Load => _ = self.object(event.obj, ObjectKind::Cell),
+            Kind::Store => {
+                let cell = self.object(event.obj, ObjectKind::Cell);
+                cell.counter.push((now, event.aux));
+            }
+            // Who goes on by them is told by the wakes.
+            Kind::Notified => _ = self.object(event.obj, ObjectKind::Condvar),
+            Kind::Tripped => _ = self.object(event.obj, ObjectKind::Barrier),
+            Kind::ObserveBegin | Kind::ObserveEnd => {}
+            Kind::Deadlocked | Kind::NameTask | Kind::NewObject | Kind::NameObject => {}
+        }
+    }
+
+    fn name_task(&mut self, event: &Event) {
+        let name = self.text(event.aux);
+        if let Some(&named) = self.position.get(&event.obj) {
+            self.tasks[named].lane.name.clone_from(&name);
+        }
+        self.given_names.insert(event.obj, name);
+    }
+
+    fn new_object(&mut self, event: &Event, site: Option<u16>) {
+        let Some(kind) = ObjectKind::from_number(event.aux) else {
+            return;
+        };
+        if kind == ObjectKind::Scope {
+            self.scopes.insert(event.obj, self.tasks.len());
+        }
+        let object = self.object(event.obj, kind);
+        object.made_at = site;
+        object.kind = kind;
+    }
+
+    fn name_object(&mut self, event: &Event) {
+        let name = self.text(event.aux);
+        if let Some(&position) = self.object_position.get(&event.obj) {
+            self.objects[position].name = name;
+            self.objects[position].named = true;
+        }
+    }
+
+    fn deadlocked(&mut self, event: &Event) {
+        let (task, object) = (event.aux, event.obj);
+        let how = if event.seq == 1 {
+            self.one_of_a_ring(event.task, task);
+            Deadlock::Ring
+        } else {
+            Deadlock::AllAsleep
+        };
+        match self.position.get(&task) {
+            Some(&at) => self.waits_in_vain(at, object, how),
+            None => _ = self.early_deadlocks.insert(task, (object, how)),
+        }
+    }
+
+    /// A ring is told task by task, in its order, and by one who does nothing else meanwhile.
+    fn one_of_a_ring(&mut self, teller: u32, task: u32) {
+        match self.rings.last_mut() {
+            Some(ring) if self.tells_ring == Some(teller) && ring.tasks.first() != Some(&task) => {
+                ring.tasks.push(task);
+            }
+            _ => self.rings.push(Ring {
+                at: self.now,
+                tasks: vec![task],
+            }),
+        }
+        self.tells_ring = Some(teller);
+    }
+
+    fn waits_in_vain(&mut self, at: usize, awaited: u32, how: Deadlock) {
+        let task = &mut self.tasks[at];
+        // By the clock of another core it may have been cut already. What it did since is little: it only unwinds.
+        let spans = task.lane.spans.iter_mut().rev().take(8);
+        let mut waits = task.open.iter_mut().chain(spans).filter(|span| {
+            span.woken_by.is_none()
+                && matches!(span.state, State::Blocked { object, .. } if object == awaited)
+        });
+        if let Some(wait) = waits.next() {
+            wait.deadlocked = Some(how);
+        }
+    }
+
+    /// The task does what hardly any destructor does: the learner caught what was to end it.
+    fn runs_on(&mut self, at: usize) {
+        self.tasks[at].panicked = None;
+        self.tasks[at].cut = None;
+    }
+
+    fn acquired(&mut self, at: usize, event: &Event, site: Option<u16>) {
+        let (now, shared) = (self.now, event.aux == 1);
+        let lock = self.locks.entry(event.obj).or_default();
+        lock.holders = lock.holders.saturating_add(1);
+        let holders = lock.holders;
+        // Who reads could do so since nobody has it alone any more; who has it alone, since the last one of all gave it back.
+        let by = match (shared, lock.last) {
+            (true, _) => lock.alone,
+            (false, Some((by, seq, was_shared))) => {
+                lock.alone = None;
+                lock.last = None;
+                (was_shared || seq.checked_add(1) == Some(event.seq)).then_some(by)
+            }
+            (false, None) => None,
+        };
+        self.lock_counts(event, shared, event.task, holders);
+        self.tasks[at].lane.holds.push(Hold {
+            object: event.obj,
+            from: now,
+            until: None,
+            site,
+            shared,
+        });
+        if let Some((from, left)) = by
+            && from != event.task
+        {
+            self.edge(EdgeKind::Lock, (from, left), at, event.obj, event.seq);
+        }
+    }
+
+    fn released(&mut self, at: usize, event: &Event) {
+        let (now, shared) = (self.now, event.aux == 1);
+        let lock = self.locks.entry(event.obj).or_default();
+        lock.holders = lock.holders.saturating_sub(1);
+        let holders = lock.holders;
+        if !shared {
+            lock.alone = Some((event.task, now));
+        }
+        lock.last = Some(((event.task, now), event.seq, shared));
+        self.lock_counts(event, shared, 0, holders);
+        // From the back: a lock is mostly given back by who took it last.
+        let held = |hold: &&mut Hold| hold.object == event.obj && hold.until.is_none();
+        let holds = &mut self.tasks[at].lane.holds;
+        if let Some(hold) = holds.iter_mut().rev().take(64).find(held) {
+            hold.until = Some(now);
+        }
+    }
+
+    /// Notes who has a mutex now, or how many a read-write lock.
+    fn lock_counts(&mut self, event: &Event, shared: bool, holder: u32, holders: u32) {
+        let now = self.now;
+        let kind = if shared {
+            ObjectKind::RwLock
+        } else {
+            ObjectKind::Mutex
+        };
+        let object = self.object(event.obj, kind);
+        let count = if object.kind == ObjectKind::RwLock {
+            holders
+        } else {
+            holder
+        };
+        object.counter.push((now, count));
+    }
+
+    /// A green task is ready until it is resumed. A thread is not told from one that runs, unless it says later that it was off.
+    fn yields(&mut self, at: usize, place: Where) {
+        self.runs_on(at);
+        if place.worker.is_some() {
+            self.close(at, self.now, place.cpu);
+            let ready = span(State::Ready, self.now, Where::default());
+            self.tasks[at].open = Some(ready);
+        }
+        self.tasks[at].yielded = Some(self.now);
+    }
+
+    fn resumed(&mut self, at: usize, place: Where) {
+        let Some(since) = self.tasks[at].yielded.take() else {
+            return;
+        };
+        self.was_ready(at, since, None);
+        self.change(at, State::Running, place);
+    }
+
+    fn hogged(&mut self, at: usize, micros: u32) {
+        let task = &mut self.tasks[at];
+        let runs = |span: &&mut Span| matches!(span.state, State::Running | State::Computing);
+        let spans = task.lane.spans.iter_mut().rev().take(8);
+        if let Some(span) = task.open.iter_mut().chain(spans).find(runs) {
+            let long = Nanos(u64::from(micros) * 1000);
+            span.hogged = span.hogged.max(Some(long));
         }
     }
 
     /// The position of a task that does something, with a lane of its own from now on.
-    fn task_doing(&mut self, task: u32, kind: Kind, event: &Event) -> usize {
+    fn task_doing(&mut self, task: u32, kind: Kind, event: &Event, place: Where) -> usize {
         if let Some(&at) = self.position.get(&task) {
             return at;
         }
@@ -519,8 +771,11 @@ impl<'a> Fold<'a> {
                     .map_or(State::Ready, |reason| waiting(reason, event.obj));
                 self.tasks[at].open = Some(Span {
                     from: Nanos(0),
-                    ..span(state, self.now, None, None)
+                    ..span(state, self.now, Where::default())
                 });
+                if let Some((object, how)) = self.early_deadlocks.remove(&task) {
+                    self.waits_in_vain(at, object, how);
+                }
                 if let Some((by, when)) = self.early_wakes.remove(&task) {
                     let now = std::mem::replace(&mut self.now, when);
                     self.wake(at, by);
@@ -528,7 +783,13 @@ impl<'a> Fold<'a> {
                 }
             }
             Kind::Start => self.tasks[at].lane.spawned = self.now,
-            _ => self.change(at, State::Running, None, None),
+            _ => {
+                let running = Where {
+                    worker: place.worker,
+                    ..Where::default()
+                };
+                self.change(at, State::Running, running);
+            }
         }
         at
     }
@@ -570,6 +831,8 @@ impl<'a> Fold<'a> {
             open: None,
             regions: Vec::new(),
             panicked: None,
+            cut: None,
+            yielded: None,
             gone: false,
             just_woken_by: None,
             started_knowing: ended.clone(),
@@ -579,14 +842,18 @@ impl<'a> Fold<'a> {
     }
 
     fn spawn(&mut self, at: usize, event: &Event, site: Option<u16>) {
-        self.tasks[at].panicked = None;
+        self.runs_on(at);
         if event.obj == 0 || self.position.contains_key(&event.obj) {
             return;
         }
         let engine = Engine::from_number(event.aux).unwrap_or(Engine::Thread);
         let ended = self.tasks[at].ended.clone();
         let child = self.new_task(event.obj, Some(event.task), self.now, engine, ended);
-        self.change(child, State::Ready, site, None);
+        let made = Where {
+            site,
+            ..Where::default()
+        };
+        self.change(child, State::Ready, made);
         self.edge(EdgeKind::Spawn, (event.task, self.now), child, event.obj, 0);
     }
 
@@ -595,10 +862,7 @@ impl<'a> Fold<'a> {
         let (now, task) = (self.now, &mut self.tasks[at]);
         task.gone = true;
         task.lane.ended = Some(now);
-        task.lane.end = task
-            .panicked
-            .take()
-            .map_or(LaneEnd::Done, LaneEnd::Panicked);
+        task.lane.end = task.how_it_ended().unwrap_or(LaneEnd::Done);
         for region in task.regions.drain(..) {
             task.lane.regions[region].until = Some(now);
         }
@@ -626,13 +890,13 @@ impl<'a> Fold<'a> {
             span.woken_by = Some(by);
             span.woken_at = Some(now);
             self.close(woken, now, None);
-            self.change(woken, State::Ready, None, None);
+            self.change(woken, State::Ready, Where::default());
             self.tasks[woken].just_woken_by = Some(by);
         }
     }
 
-    fn go_on(&mut self, at: usize, event: &Event, site: Option<u16>, cpu: Option<u16>) {
-        self.change(at, State::Running, site, cpu);
+    fn go_on(&mut self, at: usize, event: &Event, place: Where) {
+        self.change(at, State::Running, place);
         let Some(reason) = Reason::from_number(event.aux) else {
             return;
         };
@@ -642,18 +906,11 @@ impl<'a> Fold<'a> {
                 if let Some(known) = self.groups.get(&event.obj) {
                     self.tasks[at].ended.join(known);
                 }
-                // Looked for only when there was a wake, which is then near the end.
-                if let Some(by) = by
-                    && let Some(left) = self.tasks[at]
-                        .lane
-                        .spans
-                        .iter()
-                        .rev()
-                        .find_map(|span| span.woken_at)
-                {
-                    self.edge(EdgeKind::Wait, (by, left), at, event.obj, 0);
-                }
+                self.woken_edge(EdgeKind::Wait, by, at, event.obj);
             }
+            Reason::Notify => self.woken_edge(EdgeKind::Notify, by, at, event.obj),
+            Reason::Barrier => self.woken_edge(EdgeKind::Barrier, by, at, event.obj),
+            Reason::Once => self.woken_edge(EdgeKind::Once, by, at, event.obj),
             Reason::Scope => {
                 // Whoever this task made since the scope was opened, and who is over, is over for it.
                 let first = self
@@ -678,6 +935,17 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// Draws the edge of a wait that `by` ended, if anybody did.
+    fn woken_edge(&mut self, kind: EdgeKind, by: Option<u32>, at: usize, object: u32) {
+        // Looked for only when there was a wake, which is then near the end.
+        let spans = &self.tasks[at].lane.spans;
+        if let Some(by) = by
+            && let Some(left) = spans.iter().rev().find_map(|span| span.woken_at)
+        {
+            self.edge(kind, (by, left), at, object, 0);
+        }
+    }
+
     fn join(&mut self, at: usize, child: u32) {
         let Some((left, known)) = self.exits.get(&child).cloned() else {
             return;
@@ -696,19 +964,45 @@ impl<'a> Fold<'a> {
         if matches!(open.state, State::Blocked { .. } | State::Sleeping) {
             return;
         }
-        let since = Nanos(now.0.saturating_sub(u64::from(micros) * 1000)).max(open.from);
+        let since = Nanos(now.0.saturating_sub(u64::from(micros) * 1000));
+        self.was_ready(at, since, open.worker);
         // Which core it lost is not known: `cpu` is the one that it came back to.
-        self.close(at, since, open.cpu);
-        self.tasks[at].lane.spans.push(Span {
-            until: Some(now),
-            ..span(State::Ready, since, None, None)
-        });
-        self.tasks[at].open = Some(span(open.state, now, open.site, cpu));
+        let back = Where {
+            site: open.site,
+            cpu,
+            worker: open.worker,
+        };
+        self.tasks[at].open = Some(span(open.state, now, back));
     }
 
-    fn change(&mut self, at: usize, state: State, site: Option<u16>, cpu: Option<u16>) {
-        self.close(at, self.now, cpu);
-        self.tasks[at].open = Some(span(state, self.now, site, cpu));
+    /// The task, which ran as far as was known, was ready since then; `worker` is the one that it kept, if any. Leaves nothing open.
+    fn was_ready(&mut self, at: usize, since: Nanos, worker: Option<u8>) {
+        let Some(open) = &self.tasks[at].open else {
+            return;
+        };
+        if open.state == State::Ready {
+            return self.close(at, self.now, None);
+        }
+        let since = since.max(open.from);
+        let until = self.now;
+        self.close(at, since, open.cpu);
+        let place = Where {
+            worker,
+            ..Where::default()
+        };
+        self.tasks[at].open = Some(span(State::Ready, since, place));
+        self.close(at, until, None);
+    }
+
+    fn change(&mut self, at: usize, state: State, place: Where) {
+        self.close(at, self.now, place.cpu);
+        self.tasks[at].yielded = None;
+        let runs = matches!(state, State::Running | State::Computing);
+        let place = Where {
+            worker: place.worker.filter(|_| runs),
+            ..place
+        };
+        self.tasks[at].open = Some(span(state, self.now, place));
     }
 
     /// Ends what the task does. Spans without length are kept only where they say something: waits.
@@ -779,8 +1073,8 @@ impl<'a> Fold<'a> {
         let mut unnamed = [0; 2];
         for task in &mut self.tasks {
             task.lane.spans.extend(task.open.take());
-            if let Some(message) = task.panicked.take() {
-                task.lane.end = LaneEnd::Panicked(message);
+            if let Some(end) = task.how_it_ended() {
+                task.lane.end = end;
             }
             if task.lane.name.is_empty() {
                 let (word, count) = match task.lane.engine {
@@ -797,6 +1091,11 @@ impl<'a> Fold<'a> {
             *number += 1;
             object.name = format!("{} {number}", word_for(object.kind));
         }
+        // Who of a ring closed it is chance; who was made first is not.
+        for ring in &mut self.rings {
+            let first = (0..ring.tasks.len()).min_by_key(|at| ring.tasks[*at]);
+            ring.tasks.rotate_left(first.unwrap_or(0));
+        }
         // `main` on top, also when a thread of an earlier cell did something first.
         self.tasks.sort_by_key(|task| task.lane.task != MAIN_TASK);
         let order: Vec<usize> = self
@@ -812,9 +1111,11 @@ impl<'a> Fold<'a> {
         let lanes: Vec<Lane> = self.tasks.into_iter().map(|task| task.lane).collect();
         Timeline {
             max_running: max_running_without(&lanes, self.now, MAIN_TASK),
+            workers: workers(&lanes),
             lanes,
             edges: self.edges,
             objects: self.objects,
+            rings: self.rings,
             start: Nanos(0),
             end: self.now,
             dropped: self.trace.dropped,
@@ -860,15 +1161,18 @@ fn waiting(reason: Reason, object: u32) -> State {
     }
 }
 
-fn span(state: State, from: Nanos, site: Option<u16>, cpu: Option<u16>) -> Span {
+fn span(state: State, from: Nanos, place: Where) -> Span {
     Span {
         from,
         until: None,
         state,
-        site,
-        cpu,
+        site: place.site,
+        cpu: place.cpu,
         woken_by: None,
         woken_at: None,
+        deadlocked: None,
+        worker: place.worker,
+        hogged: None,
     }
 }
 
@@ -908,8 +1212,48 @@ pub(crate) fn is_act(kind: Kind) -> bool {
             | Kind::BlockEnd
             | Kind::NameTask
             | Kind::Hogged
+            | Kind::Deadlocked
+            | Kind::Cut
+            | Kind::Resumed
+            | Kind::ObserveBegin
+            | Kind::ObserveEnd
             | Kind::Exit
     )
+}
+
+/// Which worker carried whom when, as the spans say. A worker that carries another task has let the one before go, whatever that one says.
+fn workers(lanes: &[Lane]) -> Vec<WorkerLane> {
+    let mut by_worker: BTreeMap<u8, Vec<Slice>> = BTreeMap::new();
+    for lane in lanes {
+        for span in &lane.spans {
+            if let Some(worker) = span.worker {
+                by_worker.entry(worker).or_default().push(Slice {
+                    task: lane.task,
+                    from: span.from,
+                    until: span.until,
+                });
+            }
+        }
+    }
+    let lane = |(worker, mut all): (u8, Vec<Slice>)| {
+        all.sort_by_key(|slice| slice.from);
+        let mut slices: Vec<Slice> = Vec::new();
+        for slice in all {
+            if let Some(last) = slices.last_mut() {
+                if last.task == slice.task && last.until == Some(slice.from) {
+                    last.until = slice.until;
+                    continue;
+                }
+                if last.until.is_none_or(|until| until > slice.from) {
+                    last.until = Some(slice.from);
+                }
+            }
+            slices.push(slice);
+        }
+        slices.retain(|slice| slice.until != Some(slice.from));
+        WorkerLane { worker, slices }
+    };
+    by_worker.into_iter().map(lane).collect()
 }
 
 /// How many tasks were seen running at once, `left_out` not counted.
@@ -1004,6 +1348,41 @@ mod tests {
                 &["Spawn main a", "Join a main"],
             ),
             ("received from an earlier cell", "main got c", &[]),
+            (
+                "readers go on together when the writer is done",
+                "main write l; a wantread l; b wantread l; main release l; a read l; b read l",
+                &["Lock main thread 1 !", "Lock main thread 2 !"],
+            ),
+            (
+                "a writer waits for the last reader, who is not the last to have come",
+                "a read l; b read l; main wantwrite l; b release l; a release l; main write l",
+                &["Lock thread 1 main !"],
+            ),
+            (
+                "readers do not wait for each other",
+                "a read l; a release l; b read l",
+                &[],
+            ),
+            (
+                "notified",
+                "a await v; b await v; main notify v; a on",
+                &["Notify main thread 1 !"],
+            ),
+            (
+                "the last at the barrier",
+                "a meet r; b meet r; main trip r; b on; a on",
+                &["Barrier main thread 2 !", "Barrier main thread 1 !"],
+            ),
+            (
+                "filled",
+                "a lack o; main fill o; a on",
+                &["Once main thread 1 !"],
+            ),
+            (
+                "the first of several channels",
+                "main make channel c; main select; a send c; a wake main; main on; main got c",
+                &["Message thread 1 main !"],
+            ),
         ] {
             assert_eq!(edges(script), want, "{name}");
         }
@@ -1049,6 +1428,33 @@ mod tests {
                     (10, Some(20), Sleeping),
                     (20, Some(30), Running),
                 ],
+            ),
+            (
+                "a green task lets others go first",
+                "main go a; a start ^1; a yield ^1; @90 a resumed ^1; a exit ^1",
+                2,
+                vec![
+                    (10, Some(20), Ready),
+                    (20, Some(30), Running),
+                    (30, Some(90), Ready),
+                    (90, Some(100), Running),
+                ],
+            ),
+            (
+                "a thread that says when it was on again",
+                "main yield; @50 main resumed; main end",
+                1,
+                vec![
+                    (0, Some(10), Running),
+                    (10, Some(50), Ready),
+                    (50, Some(60), Running),
+                ],
+            ),
+            (
+                "a thread that does not say",
+                "main yield; main sleep",
+                1,
+                vec![(0, Some(20), Running), (20, None, Sleeping)],
             ),
             (
                 "off its core",
@@ -1114,9 +1520,135 @@ mod tests {
     }
 
     #[test]
+    fn a_deadlock_marks_the_waits_and_ends_the_lanes() {
+        use Deadlock::{AllAsleep, Ring};
+        for (name, script, marks, ends, rings) in [
+            (
+                "a ring, told by one of its tasks",
+                "main spawn a; main spawn b; a take m; b take n; a want n; b want m; \
+                 b deadlock b =1; b deadlock a =1; b on; b cut; a on; a cut; a exit; b exit; main end",
+                vec![("a", Ring), ("b", Ring)],
+                vec!["Done", "Cut(Deadlock)", "Cut(Deadlock)"],
+                vec![vec![2, 3]],
+            ),
+            (
+                "all asleep, told by a thread that is no task of the learner's",
+                "main spawn a; a recv c; main wait w; x deadlock main =0; x deadlock a =0; a on; a cut; a exit; main on; main cut; main end",
+                vec![("main", AllAsleep), ("a", AllAsleep)],
+                vec!["Cut(Deadlock)", "Cut(Deadlock)"],
+                vec![],
+            ),
+            (
+                "told late, by the clock of another core",
+                "main take m; main want m; main on; main deadlock main =1; main cut",
+                vec![("main", Ring)],
+                vec!["Cut(Deadlock)"],
+                vec![vec![1]],
+            ),
+            (
+                "a wait that was let go on was not in vain",
+                "main take m; a want m; main release m; a take m; main deadlock a =0",
+                vec![],
+                vec!["Alive", "Alive"],
+                vec![],
+            ),
+            (
+                "caught, and on it goes",
+                "main recv c; x deadlock main =0; main on; main cut; main work; main worked; main end",
+                vec![("main", AllAsleep)],
+                vec!["Done"],
+                vec![],
+            ),
+            (
+                "two rings, one after the other",
+                "a take m; a want m; a deadlock a =1; a cut; a exit; b take n; b want n; b deadlock b =1; b cut; b exit",
+                vec![("thread 1", Ring), ("thread 2", Ring)],
+                vec!["Alive", "Cut(Deadlock)", "Cut(Deadlock)"],
+                vec![vec![2], vec![3]],
+            ),
+            (
+                "the program returned",
+                "main spawn a; a recv c; a cut =2; a exit; main cut =3; main end",
+                vec![],
+                vec!["Cut(Interrupt)", "Cut(Program)"],
+                vec![],
+            ),
+        ] {
+            let timeline = fold(&trace(script));
+            let found: Vec<_> = timeline
+                .lanes
+                .iter()
+                .flat_map(|lane| lane.spans.iter().map(move |span| (lane, span)))
+                .filter_map(|(lane, span)| Some((lane.name.as_str(), span.deadlocked?)))
+                .collect();
+            assert_eq!(found, marks, "{name}");
+            let found: Vec<_> = timeline
+                .lanes
+                .iter()
+                .map(|lane| format!("{:?}", lane.end))
+                .collect();
+            assert_eq!(found, ends, "{name}");
+            let found: Vec<_> = timeline.rings.into_iter().map(|ring| ring.tasks).collect();
+            assert_eq!(found, rings, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_task_of_an_earlier_cell_can_be_found_to_wait_in_vain() {
+        let mut later = trace(
+            "main spawn ada; ada recv orders; main deadlock ada =0; ada on; ada cut; ada exit",
+        );
+        later.events.retain(|event| {
+            ![Kind::Spawn as u8, Kind::Start as u8, Kind::BlockBegin as u8].contains(&event.kind)
+        });
+        let timeline = fold(&later);
+        let ada = timeline.lane(2).expect("went on here");
+        assert_eq!(ada.spans[0].deadlocked, Some(Deadlock::AllAsleep));
+        assert_eq!((ada.name.as_str(), ada.spans[0].from), ("ada", Nanos(0)));
+    }
+
+    #[test]
+    fn workers_carry_one_task_after_the_other() {
+        let timeline = fold(&trace(
+            "main go a; main go b; a start ^1; a yield ^1; b start ^1; b recv c ^1; a resumed ^1; a work ^1; @200 a offcore =50 ^1; a worked ^1; \
+             a hogged =9000 ^1; a exit ^1; main send c; b got c ^2; b exit ^2; main end",
+        ));
+        let carried: Vec<_> = timeline
+            .workers
+            .iter()
+            .map(|lane| {
+                let slice = |slice: &Slice| {
+                    let until = slice.until.map(|until| until.0 / 1000);
+                    (slice.task, slice.from.0 / 1000, until)
+                };
+                (
+                    lane.worker,
+                    lane.slices.iter().map(slice).collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            carried,
+            [
+                (
+                    1,
+                    vec![(2, 30, Some(40)), (3, 50, Some(60)), (2, 70, Some(230))]
+                ),
+                (2, vec![(3, 250, Some(260))]),
+            ]
+        );
+        let hogged = timeline.lanes[1]
+            .spans
+            .iter()
+            .filter_map(|span| span.hogged);
+        assert_eq!(hogged.collect::<Vec<_>>(), [Nanos(9_000_000)]);
+    }
+
+    #[test]
     fn objects_are_named_and_counted() {
         let timeline = fold(&trace(
-            "main make lock till; main make channel _c; main make channel _d; main send _c; main send _c; main got _c; main take till",
+            "main make lock till; main make channel _c; main make channel _d; main send _c; main send _c; main got _c; main take till; \
+             main read shelf; a read shelf; main release shelf; a release shelf; a write shelf; main load loaves; main store loaves =7",
         ));
         let objects: Vec<_> = timeline
             .objects
@@ -1138,7 +1670,9 @@ mod tests {
             [
                 ("till", true, vec![1]),
                 ("channel 1", false, vec![1, 2, 1]),
-                ("channel 2", false, vec![])
+                ("channel 2", false, vec![]),
+                ("shelf", true, vec![1, 2, 1, 0, 1]),
+                ("loaves", true, vec![7]),
             ]
         );
     }
@@ -1150,6 +1684,7 @@ mod tests {
         let mut known = Known::default();
         known.learn(&fold(&earlier));
         earlier.events = trace("main make channel orders; main spawn ada; ada recv orders; main end; main send orders; ada got orders").events.split_off(earlier.events.len());
+        assert!(known.has_task(2) && !known.has_task(3) && !known.has_task(MAIN_TASK));
         let timeline = fold_knowing(&earlier, &known);
         let ada = timeline.lane(2).expect("went on here");
         assert_eq!(ada.name, "ada");
@@ -1214,8 +1749,9 @@ mod tests {
             trace.ticks_per_second = case % 3;
             for ticks in 0..60 {
                 let mut small = || random.below(5) as u32;
-                let (task, obj, seq, aux) = (small(), small(), small(), small() * 2);
-                let kind = random.below(30) as u8;
+                let (task, obj, seq) = (small(), small(), small());
+                let aux = random.below(15) as u32;
+                let kind = random.below(40) as u8;
                 trace.events.push(Event {
                     ticks,
                     task,
@@ -1225,6 +1761,7 @@ mod tests {
                     kind,
                     site: 1,
                     cpu: (ticks % 3) as u16,
+                    worker: random.below(3) as u8,
                     ..Event::default()
                 });
             }
@@ -1237,7 +1774,21 @@ mod tests {
                             "spans overlap: {pair:?}"
                         );
                     }
+                    for span in &lane.spans {
+                        let waits = matches!(span.state, State::Blocked { .. });
+                        assert!(waits || span.deadlocked.is_none(), "{span:?}");
+                        assert!(!waits || span.worker.is_none(), "{span:?}");
+                    }
                 }
+                for worker in &timeline.workers {
+                    for pair in worker.slices.windows(2) {
+                        assert!(
+                            pair[0].until.is_some_and(|until| until <= pair[1].from),
+                            "a worker carries two: {pair:?}"
+                        );
+                    }
+                }
+                assert!(timeline.rings.iter().all(|ring| !ring.tasks.is_empty()));
                 for edge in &timeline.edges {
                     assert!(
                         edge.left <= edge.reached && timeline.lane(edge.to).is_some(),

@@ -1055,7 +1055,7 @@ mod tests {
             ),
             (
                 "it kept its worker to the end",
-                "main spawn a; a send c; a exit; a hog; main got c",
+                "main spawn a; a send c; a exit; a hogged; main got c",
                 true,
                 1,
             ),
@@ -1116,7 +1116,7 @@ mod tests {
             ),
             (
                 "told by another",
-                "main spawn watch; main observe; main spawn a; a take m; a want m; watch doom a; main observed",
+                "main spawn watch; main observe; main spawn a; a take m; a want m; watch deadlock a; main observed",
                 &["a"],
             ),
             (
@@ -1131,7 +1131,7 @@ mod tests {
             ),
             (
                 "of others",
-                "main spawn b; b take m; b want m; main observe; main spawn a; a doom b; main observed",
+                "main spawn b; b take m; b want m; main observe; main spawn a; a deadlock b; main observed",
                 &[],
             ),
         ] {

@@ -1,21 +1,25 @@
 //! A tiny language for making traces by hand, so that a test shows its events in one line.
 //!
 //! `main spawn ada; ada take till; grace want till; ada release till; grace take till`: statements `task verb object`, apart by `;` or line ends, each
-//! 10 µs after the one before it, or at `@N` microseconds. A line number may follow as `:7`, a number as `=3`. Objects are made by their first use. A
-//! name that begins with `_` is known to the script only. For tests of this crate and of what draws; panics at what it does not understand.
+//! 10 µs after the one before it, or at `@N` microseconds. A line number may follow as `:7`, a number as `=3`, a worker as `^1`. Objects are made by
+//! their first use. A name that begins with `_` is known to the script only. For tests of this crate and of what draws; panics at what it does not understand.
 //!
 //! | verb | events |
 //! |---|---|
 //! | `spawn T`, `go T` | a thread, a green task is made |
 //! | `start`, `exit`, `panic TEXT`, `end` | `Start` (else by the task's first statement), `Exit` (wakes who joins), `Panic`, `CellEnd` |
 //! | `want M`, `take M`, `release M` | waits for a lock, has it, gives it back (wakes who waits longest) |
+//! | `wantread L`, `read L`, `wantwrite L`, `write L`, `release L` | the same for a read-write lock (wakes all who wait once nobody has it) |
+//! | `await V`, `notify V`, `meet B`, `trip B`, `lack O`, `fill O` | waits for a condition variable, wakes `=N`; waits at a barrier, wakes all; waits for a once lock, wakes all |
+//! | `select`, `load X`, `store X` | waits for the first of several channels; reads a cell, writes `=N` |
 //! | `full C`, `send C`, `recv C`, `got C`, `close C` | waits for room, sends (wakes a receiver), waits for a message, has it (wakes a sender), closes |
 //! | `add W`, `done W`, `wait W`, `pass W` | the counter goes up by `=N`, down (at zero wakes who waits), waits for zero, finds it at zero |
 //! | `join T`, `joined T`, `scope S` | waits for a task, has its result, waits for a scope |
 //! | `load X`, `store X`, `swap X` | reads a cell, writes it, both in one step |
-//! | `hog`, `doom T`, `cut` | kept its worker for `=N`, finds `T` in a deadlock, is ended for cause `=N` |
 //! | `observe`, `observed` | begins and ends to observe, with the number `=N` |
 //! | `sleep`, `on`, `wake T` | waits for time, goes on after any wait, lets `T` go on |
+//! | `deadlock T`, `cut` | finds that `T` waits in vain (`=1` in a ring, `=0` with all others), is ended from outside by cause `=N` |
+//! | `hogged`, `resumed` | had its worker for `=N` µs too long, runs on after `yield` |
 //! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel` (with room for `=N`), `lock`, `group`, `cell` |
 
 use std::collections::{HashMap, VecDeque};
@@ -59,6 +63,7 @@ pub fn trace(text: &str) -> Trace {
 struct Script {
     now: u64,
     line: u16,
+    worker: u8,
     last_line: u32,
     events: Vec<Event>,
     names: HashMap<NameId, std::sync::Arc<str>>,
@@ -71,6 +76,8 @@ struct Script {
     sent: HashMap<u32, u32>,
     received: HashMap<u32, u32>,
     acquired: HashMap<u32, u32>,
+    /// By task and read-write lock: the number of its acquisition, and whether others may read too.
+    shares: HashMap<(u32, u32), (u32, u32)>,
     counter: HashMap<u32, u32>,
 }
 
@@ -78,6 +85,7 @@ impl Script {
     fn statement(&mut self, statement: &str) {
         let mut given = None;
         self.line = 0;
+        self.worker = 0;
         let mut words = Vec::new();
         for word in statement.split_whitespace() {
             let after = |mark| {
@@ -89,6 +97,8 @@ impl Script {
             } else if let Some(line) = after(':') {
                 self.line = line as u16;
                 self.last_line = self.last_line.max(line);
+            } else if let Some(worker) = after('^') {
+                self.worker = worker as u8;
             } else if let Some(value) = after('=') {
                 given = Some(value);
             } else {
@@ -156,6 +166,38 @@ impl Script {
             "want" => self.block(task, Reason::Lock, named(), ObjectKind::Mutex),
             "recv" => self.block(task, Reason::Recv, named(), ObjectKind::Channel),
             "full" => self.block(task, Reason::Send, named(), ObjectKind::Channel),
+            "await" => self.block(task, Reason::Notify, named(), ObjectKind::Condvar),
+            "meet" => self.block(task, Reason::Barrier, named(), ObjectKind::Barrier),
+            "lack" => self.block(task, Reason::Once, named(), ObjectKind::Once),
+            "notify" => {
+                let condvar = self.object(named(), ObjectKind::Condvar);
+                self.event(task, Kind::Notified, condvar, 0, number);
+                for _ in 0..number {
+                    self.wake_one(task, Reason::Notify, condvar);
+                }
+            }
+            "trip" => {
+                let barrier = self.object(named(), ObjectKind::Barrier);
+                let round = next(&mut self.acquired, barrier);
+                self.event(task, Kind::Tripped, barrier, round, 0);
+                self.wake_all(task, Reason::Barrier, barrier);
+            }
+            "fill" => {
+                let once = self.object(named(), ObjectKind::Once);
+                self.wake_all(task, Reason::Once, once);
+            }
+            "select" => {
+                self.waiting.push_back((task, Reason::Select, 0));
+                self.event(task, Kind::BlockBegin, 0, 0, Reason::Select as u32);
+            }
+            "deadlock" => {
+                let other = self.task(named());
+                let began =
+                    |event: &&Event| (event.task, event.kind) == (other, Kind::BlockBegin as u8);
+                let object = self.events.iter().rfind(began).map_or(0, |event| event.obj);
+                self.event(task, Kind::Deadlocked, object, number, other);
+            }
+            "cut" => self.event(task, Kind::Cut, 0, 0, number),
             "wait" => self.block(task, Reason::Wait, named(), ObjectKind::WaitGroup),
             "pass" => {
                 let group = self.object(named(), ObjectKind::WaitGroup);
@@ -181,6 +223,24 @@ impl Script {
                 self.unblock(task);
                 let seq = next(&mut self.acquired, lock);
                 self.event(task, Kind::Acquired, lock, seq, 0);
+            }
+            "wantread" => self.block(task, Reason::Read, named(), ObjectKind::RwLock),
+            "wantwrite" => self.block(task, Reason::Write, named(), ObjectKind::RwLock),
+            "read" | "write" => {
+                let lock = self.object(named(), ObjectKind::RwLock);
+                self.unblock(task);
+                let (seq, shared) = (next(&mut self.acquired, lock), u32::from(verb == "read"));
+                self.shares.insert((task, lock), (seq, shared));
+                self.event(task, Kind::Acquired, lock, seq, shared);
+            }
+            "release" if self.shares_of(task, named()).is_some() => {
+                let lock = self.object(named(), ObjectKind::RwLock);
+                let (seq, shared) = self.shares.remove(&(task, lock)).expect("just seen");
+                self.event(task, Kind::Released, lock, seq, shared);
+                if !self.shares.keys().any(|(_, shared)| *shared == lock) {
+                    self.wake_all(task, Reason::Read, lock);
+                    self.wake_all(task, Reason::Write, lock);
+                }
             }
             "release" => {
                 let lock = self.object(named(), ObjectKind::Mutex);
@@ -250,20 +310,16 @@ impl Script {
                     self.event(task, Kind::Store, cell, one_step, number);
                 }
             }
-            "doom" => {
-                let other = self.task(named());
-                self.event(task, Kind::Deadlocked, 0, 0, other);
-            }
-            "cut" => self.event(task, Kind::Cut, 0, 0, number),
-            "hog" => self.event(task, Kind::Hogged, 0, number, 0),
             "observe" => self.event(task, Kind::ObserveBegin, 0, number, 0),
             "observed" => self.event(task, Kind::ObserveEnd, 0, number, 0),
+            "resumed" => self.event(task, Kind::Resumed, 0, 0, 0),
+            "hogged" => self.event(task, Kind::Hogged, 0, number, 0),
             _ => panic!("`{statement}`: there is no verb `{verb}`"),
         }
     }
 
     fn event(&mut self, task: u32, kind: Kind, obj: u32, seq: u32, aux: u32) {
-        let (ticks, site) = (self.now, self.line);
+        let (ticks, site, worker) = (self.now, self.line, self.worker);
         self.events.push(Event {
             ticks,
             task,
@@ -273,8 +329,13 @@ impl Script {
             site,
             cpu: u16::MAX,
             kind: kind as u8,
+            worker,
             ..Event::default()
         });
+    }
+
+    fn shares_of(&self, task: u32, lock: &str) -> Option<&(u32, u32)> {
+        self.shares.get(&(task, *self.objects.get(lock)?))
     }
 
     fn task(&mut self, name: &str) -> u32 {

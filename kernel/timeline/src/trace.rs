@@ -4,7 +4,7 @@
 //! lock, and from ticks only where those say nothing. Knows nothing of lanes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use crate::format::{Event, Kind, NameId};
@@ -70,12 +70,16 @@ pub(crate) fn merged(tasks: &[Vec<Event>]) -> Vec<Event> {
             let Some(event) = tasks[task].get(taken[task]) else {
                 continue;
             };
-            match causes.get(&(task, taken[task])) {
-                Some(cause) if !done_at.contains_key(cause) => {
+            let causes = causes.get(&(task, taken[task])).into_iter().flatten();
+            match causes
+                .into_iter()
+                .find(|cause| !done_at.contains_key(*cause))
+            {
+                Some(cause) => {
                     waiting_for.entry(*cause).or_default().push(task);
                     waiting.insert((event.ticks, task));
                 }
-                _ => ready.push(Reverse((event.ticks.max(now), task))),
+                None => ready.push(Reverse((event.ticks.max(now), task))),
             }
         }
         let (ticks, task) = match ready.pop() {
@@ -134,8 +138,8 @@ pub(crate) fn by_task(chunks: Vec<Vec<Event>>) -> Vec<Vec<Event>> {
     tasks
 }
 
-/// For each event that another one makes possible, that other one.
-fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Place> {
+/// For each event that others make possible, those others.
+fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Vec<Place>> {
     let places = || {
         tasks.iter().enumerate().flat_map(|(task, events)| {
             events
@@ -145,29 +149,64 @@ fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Place> {
         })
     };
     let mut enabling: HashMap<(Kind, u32, u32), Place> = HashMap::new();
+    let mut releases: HashMap<u32, BTreeMap<u32, (Place, bool)>> = HashMap::new();
     for (event, place) in places() {
         let Some(kind) = Kind::from_number(event.kind.into()) else {
             continue;
         };
         let key = match kind {
-            Kind::Sent | Kind::Released => (kind, event.obj, event.seq),
+            Kind::Sent => (kind, event.obj, event.seq),
             Kind::Spawn => (kind, event.obj, 0),
             Kind::Exit => (kind, event.task, 0),
+            Kind::Released => {
+                let of_lock = releases.entry(event.obj).or_default();
+                of_lock.entry(event.seq).or_insert((place, event.aux == 1));
+                continue;
+            }
             _ => continue,
         };
         enabling.entry(key).or_insert(place);
     }
-    let cause_of = |event: &Event| match Kind::from_number(event.kind.into())? {
-        Kind::Received => enabling.get(&(Kind::Sent, event.obj, event.seq)),
-        Kind::Acquired => enabling.get(&(Kind::Released, event.obj, event.seq.checked_sub(1)?)),
-        Kind::Start => enabling.get(&(Kind::Spawn, event.task, 0)),
-        Kind::Joined => enabling.get(&(Kind::Exit, event.obj, 0)),
-        _ => None,
+    let one = |key| enabling.get(&key).copied().into_iter().collect();
+    let causes_of = |event: &Event| -> Vec<Place> {
+        match Kind::from_number(event.kind.into()) {
+            Some(Kind::Received) => one((Kind::Sent, event.obj, event.seq)),
+            Some(Kind::Start) => one((Kind::Spawn, event.task, 0)),
+            Some(Kind::Joined) => one((Kind::Exit, event.obj, 0)),
+            Some(Kind::Acquired) => releases
+                .get(&event.obj)
+                .map_or(Vec::new(), |of_lock| releases_before(of_lock, event)),
+            _ => Vec::new(),
+        }
     };
     places()
-        .filter_map(|(event, place)| Some((place, *cause_of(event)?)))
-        .filter(|(effect, cause)| effect != cause)
+        .map(|(event, place)| {
+            let mut causes = causes_of(event);
+            causes.retain(|cause| *cause != place);
+            (place, causes)
+        })
+        .filter(|(_, causes)| !causes.is_empty())
         .collect()
+}
+
+/// How many of the readers before a writer are looked at: a trace that was scribbled on could ask for all of them again and again.
+const MOST_READERS: usize = 64;
+
+/// The releases that a lock's acquisition had to wait for: the last one by who had it alone, and for who wants it alone those of the readers since.
+fn releases_before(of_lock: &BTreeMap<u32, (Place, bool)>, acquired: &Event) -> Vec<Place> {
+    let before = of_lock.range(..acquired.seq).rev();
+    if acquired.aux == 1 {
+        let alone = before.take(MOST_READERS).find(|(_, (_, shared))| !shared);
+        return alone.map(|(_, (place, _))| *place).into_iter().collect();
+    }
+    let mut causes = Vec::new();
+    for (_, (place, shared)) in before.take(MOST_READERS) {
+        causes.push(*place);
+        if !shared {
+            break;
+        }
+    }
+    causes
 }
 
 #[cfg(test)]
@@ -256,6 +295,33 @@ mod tests {
         ] {
             assert_eq!(tasks(&merged(&by_task(chunks))), want, "{name}");
         }
+    }
+
+    #[test]
+    fn readers_overlap_and_a_writer_comes_behind_all_of_them() {
+        let lock = |ticks, task, kind, seq, shared| Event {
+            aux: u32::from(shared),
+            ..event(ticks, task, kind, 9, seq)
+        };
+        use Kind::{Acquired, Released};
+        // The first writer's clock is ahead, and so is that of the first reader; each acquisition's own order stays.
+        let chunks = vec![
+            vec![
+                lock(1, 1, Acquired, 1, false),
+                lock(6, 1, Released, 1, false),
+            ],
+            vec![lock(3, 2, Acquired, 2, true), lock(9, 2, Released, 2, true)],
+            vec![lock(4, 3, Acquired, 3, true), lock(7, 3, Released, 3, true)],
+            vec![lock(8, 4, Acquired, 4, false)],
+        ];
+        let order: Vec<_> = merged(&by_task(chunks))
+            .iter()
+            .map(|event| (event.ticks, event.task))
+            .collect();
+        assert_eq!(
+            order,
+            [(1, 1), (6, 1), (6, 2), (6, 3), (7, 3), (9, 2), (9, 4)]
+        );
     }
 
     #[test]
