@@ -76,6 +76,16 @@ def test_cell_that_does_not_compile_changes_nothing(kernel):
     assert kernel.execute("kept + 1").good().result == "42"
 
 
+@pytest.mark.parametrize("call, line", [('bake("rye")', 1), ('{ bake("rye") }', 1), ('// a comment\nbake("rye") // and another', 2), ('let n = bake(1);\nbake("rye")', 2)])
+def test_a_wrong_argument_in_the_last_line_is_named(kernel, call, line):
+    """Not only "function defined here", which is all that evcxr leaves of it."""
+    kernel.execute("fn bake(n: u32) -> u32 { n + 1 }\nlet kept = 41;").good()
+    cell = kernel.execute(call)
+    assert cell.error["ename"] == "E0308", str(cell)
+    assert says_line(cell.traceback, line) and "expected `u32`, found `&str`" in cell.traceback, cell.traceback
+    assert kernel.execute("kept + 1").good().result == "42"
+
+
 def test_panicking_cell_is_red_and_keeps_earlier_variables(kernel):
     kernel.execute("let before = 5;").good()
     cell = kernel.execute('let none: Option<u8> = None;\nprintln!("first");\nnone.expect("no bread");')

@@ -16,8 +16,6 @@ use super::trouble::Missing;
 /// What a first start takes on disk, generously: JupyterLab 0.25 GB, the prelude and the cells' builds 1 GB.
 const NEEDED_DISK_BYTES: u64 = 2_000_000_000;
 
-const LAB_DOES_IT: &str = "threadbook lab";
-
 /// How one check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -81,6 +79,7 @@ pub fn examine(system: &System, parts: &dyn Parts) -> Vec<Finding> {
         Ok(seen) => good(subject, seen),
         Err(missing) => not_good(Verdict::Bad, subject, missing),
     };
+    let lab_does_it = system.own_command("lab");
     let jupyter = Jupyter::find(system);
     let prelude = parts.prelude_built();
     let rust_src = toolchain::rust_src(system);
@@ -93,14 +92,14 @@ pub fn examine(system: &System, parts: &dyn Parts) -> Vec<Finding> {
         ),
         found("linker", toolchain::linker(system)),
         python(system, jupyter.is_some()),
-        jupyter_lab(jupyter.as_ref()),
+        jupyter_lab(jupyter.as_ref(), &lab_does_it),
         kernelspec(system, jupyter.as_ref()),
         match &prelude {
             Some(folder) => good("prelude", format!("built ({})", folder.display())),
             None => not_good(
                 Verdict::Bad,
                 "prelude",
-                Missing::new("not built for this toolchain yet", LAB_DOES_IT),
+                Missing::new("not built for this toolchain yet", &lab_does_it),
             ),
         },
         disk("disk for data", &system.data_dir, all_on_disk),
@@ -115,7 +114,7 @@ pub fn examine(system: &System, parts: &dyn Parts) -> Vec<Finding> {
         } else {
             let missing = Missing::new(
                 "something above is still to be fetched or built",
-                format!("{LAB_DOES_IT}, once, with a network"),
+                format!("{lab_does_it}, once, with a network"),
             );
             not_good(Verdict::Warning, "without a network", missing)
         },
@@ -143,7 +142,7 @@ fn python(system: &System, jupyter_is_there: bool) -> Finding {
     }
 }
 
-fn jupyter_lab(jupyter: Option<&Jupyter>) -> Finding {
+fn jupyter_lab(jupyter: Option<&Jupyter>, lab_does_it: &str) -> Finding {
     match jupyter {
         Some(Jupyter {
             lab,
@@ -161,7 +160,7 @@ fn jupyter_lab(jupyter: Option<&Jupyter>) -> Finding {
             "JupyterLab",
             Missing::new(
                 "none of version 4 found",
-                format!("{LAB_DOES_IT} (it makes a private one)"),
+                format!("{lab_does_it} (it makes a private one)"),
             ),
         ),
     }
@@ -207,7 +206,14 @@ fn kernelspec(system: &System, jupyter: Option<&Jupyter>) -> Finding {
     not_good(
         verdict,
         SUBJECT,
-        Missing::new(what, format!("{LAB_DOES_IT}, or threadbook install")),
+        Missing::new(
+            what,
+            format!(
+                "{}, or {}",
+                system.own_command("lab"),
+                system.own_command("install")
+            ),
+        ),
     )
 }
 
@@ -293,7 +299,11 @@ mod tests {
 
     #[test]
     fn on_a_bare_machine_every_line_says_what_to_do() {
-        let machine = Machine::bare().program("apt-get", "exit 0");
+        let mut machine = Machine::bare()
+            .program("apt-get", "exit 0")
+            .program("sudo", "exit 0")
+            .program("threadbook", "exit 0");
+        machine.system.exe = machine.folder.path().join("bin/threadbook");
         let findings = examine(
             &machine.system,
             &FakeParts::in_folder(machine.folder.path()),

@@ -72,16 +72,16 @@ impl Jupyter {
     /// Makes the private one. Waits for a download of about 50 MB; `progress` is told what pip is at.
     ///
     /// # Errors
-    /// When there is no fitting Python, when pip fails (the message holds its last lines), or when the learner breaks it off. Nothing is left behind then.
+    /// When pip fails (the message holds its last lines), or when the learner breaks it off. Nothing is left behind then.
     pub fn make_private(
         system: &System,
+        python: &Python,
         interrupt: &Interrupt,
         progress: &dyn Fn(&str),
     ) -> anyhow::Result<Self> {
-        let python = Python::find(system)?;
         let venv = private_venv(system);
         remove_whatever_is_at(&venv)?;
-        let made = build(system, &python, &venv, interrupt, progress);
+        let made = build(system, python, &venv, interrupt, progress);
         if made.is_err() {
             remove_whatever_is_at(&venv)?;
         }
@@ -157,7 +157,7 @@ fn build(
     run(&mut command, interrupt, &|line| progress(&short(line))).map_err(|last_lines| {
         Missing::new(
             format!("pip could not install JupyterLab; its last lines:\n{last_lines}"),
-            "check the network (a first start downloads about 50 MB), then start again; \
+            "check the network (a first start downloads about 50 MB), \
              or install JupyterLab 4 yourself, so that `jupyter-lab` is on the PATH",
         )
     })?;
@@ -338,7 +338,8 @@ mod tests {
         let (system, interrupt) = (&machine.system, Interrupt::default());
         assert_eq!(Jupyter::find(system), None);
         let seen = std::cell::RefCell::new(Vec::new());
-        let made = Jupyter::make_private(system, &interrupt, &|text| {
+        let python = Python::find(system).unwrap();
+        let made = Jupyter::make_private(system, &python, &interrupt, &|text| {
             seen.borrow_mut().push(text.to_owned());
         })
         .unwrap();
@@ -367,8 +368,9 @@ mod tests {
             "for n in 1 2 3 4 5 6 7 8 9; do echo \"Ignoring p$n: markers do not match\"; done\n\
              echo 'ERROR: No matching distribution found' >&2; exit 1",
         );
-        let error =
-            Jupyter::make_private(&machine.system, &Interrupt::default(), &|_| {}).unwrap_err();
+        let (system, interrupt) = (&machine.system, Interrupt::default());
+        let python = Python::find(system).unwrap();
+        let error = Jupyter::make_private(system, &python, &interrupt, &|_| {}).unwrap_err();
         let missing = error
             .downcast_ref::<Missing>()
             .expect("a missing piece, with its cure");

@@ -16,6 +16,7 @@ use super::interrupt::Interrupt;
 use super::jupyter::Jupyter;
 use super::lessons_copy::{self, Copied, Copies, Notebook};
 use super::parts::Parts;
+use super::python::Python;
 use super::steps::{Step, Steps};
 use super::system::System;
 use super::toolchain;
@@ -110,8 +111,12 @@ fn find_or_make_jupyter(
     let jupyter = match Jupyter::find(system) {
         Some(jupyter) => jupyter,
         None => {
+            // Looked for before anything is promised: "making a private one" is no line to stand above "cannot".
+            let python = Python::find(system)?;
             step.waits_for("none of version 4 found, making a private one; a download of about 50 MB, a minute or two");
-            let made = Jupyter::make_private(system, interrupt, &|progress| step.show(progress));
+            let made = Jupyter::make_private(system, &python, interrupt, &|progress| {
+                step.show(progress);
+            });
             if interrupt.came() {
                 bail!("broken off; nothing half-made stays behind");
             }

@@ -205,11 +205,15 @@ pub fn main(parts: &dyn Parts) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let prepares = matches!(command_line.command, Command::Lab(_));
     match dispatch(command_line.command, parts) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("threadbook: {error:#}");
+            if prepares && error.is::<Missing>() {
+                eprintln!("  then start again; what is done already stays done");
+            }
             exit_code_of(&error)
         }
     }

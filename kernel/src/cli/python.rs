@@ -170,7 +170,13 @@ mod tests {
                 "sudo apt install python3 python3-venv",
             ),
         ] {
-            let missing = Python::find(&machine.program("apt-get", "exit 0").system).unwrap_err();
+            let missing = Python::find(
+                &machine
+                    .program("apt-get", "exit 0")
+                    .program("sudo", "exit 0")
+                    .system,
+            )
+            .unwrap_err();
             assert!(missing.what.contains(what), "{name}: {missing}");
             assert_eq!(missing.mend, mend, "{name}");
         }

@@ -98,9 +98,29 @@ impl System {
         answer_of(self.command(program).args(arguments).output())
     }
 
+    /// Says how this binary is told to do something else, so that the line works where it is pasted: whoever started us by `cargo lab` has no
+    /// `threadbook` on the search path.
+    pub fn own_command(&self, words: &str) -> String {
+        let same = |file: PathBuf| file.canonicalize().ok() == self.exe.canonicalize().ok();
+        if self.find("threadbook").is_some_and(same) {
+            return format!("threadbook {words}");
+        }
+        let exe = self.exe.display().to_string();
+        if exe.contains(char::is_whitespace) {
+            format!("'{exe}' {words}")
+        } else {
+            format!("{exe} {words}")
+        }
+    }
+
     /// Says the command that installs a package here, by the package manager that is at hand.
     pub fn install_command(&self, package: &Package) -> String {
-        let sudo = if self.root { "" } else { "sudo " };
+        // A small Debian has no sudo, and a command that begins with it mends nothing there.
+        let sudo = match (self.root, self.find("sudo")) {
+            (true, _) => "",
+            (false, Some(_)) => "sudo ",
+            (false, None) => "as root: ",
+        };
         for (manager, command, name) in [
             ("apt-get", "apt install", package.apt),
             ("dnf", "dnf install", package.dnf),
@@ -269,19 +289,38 @@ mod tests {
             apk: "k",
             otherwise: "by hand",
         };
-        for (manager, root, want) in [
-            ("apt-get", false, "sudo apt install a"),
-            ("apt-get", true, "apt install a"),
-            ("dnf", false, "sudo dnf install d"),
-            ("pacman", false, "sudo pacman -S p"),
-            ("zypper", false, "sudo zypper install z"),
-            ("apk", true, "apk add k"),
-            ("nix", false, "by hand"),
+        for (manager, user, want) in [
+            ("apt-get", "sudo", "sudo apt install a"),
+            ("apt-get", "root", "apt install a"),
+            ("apt-get", "nobody", "as root: apt install a"),
+            ("dnf", "sudo", "sudo dnf install d"),
+            ("pacman", "sudo", "sudo pacman -S p"),
+            ("zypper", "sudo", "sudo zypper install z"),
+            ("apk", "root", "apk add k"),
+            ("nix", "sudo", "by hand"),
         ] {
             let mut machine = fake::Machine::bare().program(manager, "exit 0");
-            machine.system.root = root;
+            if user == "sudo" {
+                machine = machine.program("sudo", "exit 0");
+            }
+            machine.system.root = user == "root";
             assert_eq!(machine.system.install_command(&package), want, "{manager}");
         }
+    }
+
+    #[test]
+    fn our_own_commands_can_be_pasted() {
+        let mut machine = fake::Machine::bare().program("threadbook", "exit 0");
+        let exe = machine.system.exe.display().to_string();
+        // Another binary of our name on the search path is not us.
+        assert_eq!(machine.system.own_command("lab"), format!("{exe} lab"));
+        machine.system.exe = machine.folder.path().join("bin/threadbook");
+        assert_eq!(machine.system.own_command("lab"), "threadbook lab");
+        machine.system.exe = "/home/ada/my clone/threadbook".into();
+        assert_eq!(
+            machine.system.own_command("lab"),
+            "'/home/ada/my clone/threadbook' lab"
+        );
     }
 
     #[test]

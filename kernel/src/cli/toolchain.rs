@@ -251,7 +251,8 @@ mod tests {
     fn missing_rust_src_is_added_by_rustup_or_else_named() {
         let machine = Machine::bare()
             .program("rustc", ROOTED)
-            .program("apt-get", "exit 0");
+            .program("apt-get", "exit 0")
+            .program("sudo", "exit 0");
         assert_eq!(
             add_rust_src(&machine.system).unwrap_err().mend,
             "sudo apt install rust-src"
@@ -294,7 +295,13 @@ mod tests {
                 "linking with `cc` failed",
             ),
         ] {
-            let missing = linker(&machine.program("apt-get", "exit 0").system).unwrap_err();
+            let missing = linker(
+                &machine
+                    .program("apt-get", "exit 0")
+                    .program("sudo", "exit 0")
+                    .system,
+            )
+            .unwrap_err();
             assert!(missing.what.contains(want), "{name}: {missing}");
             assert_eq!(missing.mend, "sudo apt install build-essential", "{name}");
         }

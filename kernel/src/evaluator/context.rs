@@ -119,6 +119,7 @@ impl Context {
                 .map(|(mime, content)| (mime, content.into()))
                 .collect()),
             Ok(Err(evcxr::Error::CompilationErrors(errors))) => {
+                let errors = self.with_lost_errors(code, errors);
                 Err(Failure::Compile(errors.iter().map(diagnostic).collect()))
             }
             Ok(Err(evcxr::Error::SubprocessTerminated(_))) => Err(Failure::WorkerDied),
@@ -129,6 +130,29 @@ impl Context {
                 )))
             }
             Ok(Err(evcxr::Error::Message(message))) => Err(Failure::Refused(message)),
+        }
+    }
+
+    /// evcxr puts a cell's last expression into code of its own. Where an error lies there, and a note on it in the learner's code, evcxr 0.22 keeps the
+    /// note ("function defined here") and drops the error. It gives the error when it is to check the same cell with that expression as a statement;
+    /// a check runs nothing.
+    fn with_lost_errors(
+        &mut self,
+        code: &str,
+        errors: Vec<evcxr::CompilationError>,
+    ) -> Vec<evcxr::CompilationError> {
+        let level = |error: &evcxr::CompilationError, wanted: &[&str]| {
+            error.json["level"]
+                .as_str()
+                .is_some_and(|level| wanted.contains(&level))
+        };
+        if !errors.iter().any(|error| level(error, &["note", "help"])) {
+            return errors;
+        }
+        let as_statement = format!("{code}\n;");
+        match catch_unwind(AssertUnwindSafe(|| self.evcxr.check(&as_statement))) {
+            Ok(Ok(whole)) if whole.iter().any(|error| level(error, &["error"])) => whole,
+            _ => errors,
         }
     }
 
