@@ -5,8 +5,9 @@
 use memmap2::MmapMut;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use threadbook_timeline::format::TRACE_BYTES;
+use threadbook_timeline::format::{MAIN_TASK, TRACE_BYTES};
 use threadbook_timeline::memory::Memory;
+use threadbook_timeline::observed::Observation;
 use threadbook_timeline::trace::Trace;
 
 /// A trace and its descriptor.
@@ -48,6 +49,18 @@ impl TraceMemory {
     /// What was recorded so far.
     pub fn read(&self, number: u32) -> Trace {
         self.memory.read(number)
+    }
+
+    /// What one observation of the evaluating task saw, and nothing else.
+    pub fn read_observed(&self, number: u32, observation: u32) -> Trace {
+        let observer = MAIN_TASK;
+        self.memory.read_part(
+            number,
+            Observation {
+                observer,
+                number: observation,
+            },
+        )
     }
 
     /// The descriptor, to be inherited.

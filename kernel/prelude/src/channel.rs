@@ -80,6 +80,8 @@ struct State<T> {
     received: u32,
     senders: usize,
     receivers: usize,
+    /// Whether the sender is among them that was made with the channel.
+    has_first: bool,
     /// Who used an end last, and where: by sending, receiving or cloning. What a report can say of ends that nobody uses any more.
     sender_used: (u32, Here),
     receiver_used: (u32, Here),
@@ -196,6 +198,7 @@ impl<T> Channel<T> {
         (
             Sender {
                 channel: channel.clone(),
+                first: true,
             },
             Receiver { channel },
         )
@@ -219,6 +222,7 @@ impl<T> Channel<T> {
             received: 0,
             senders,
             receivers: 1,
+            has_first: senders > 0,
             sender_used: (recorder::current_task(), made),
             receiver_used: (recorder::current_task(), made),
             takers: VecDeque::new(),
@@ -476,22 +480,21 @@ impl<T> Subject for Channel<T> {
 
     fn advice(&self, reason: Reason, waiting: u32) -> Vec<Words> {
         let state = self.state();
-        let nobody_sends = state.stays_open && reason != Reason::Send;
-        let (_, _, (user, _)) = state.others(reason);
+        let sends = reason == Reason::Send;
         let mut words = vec![Words::from("; ")];
-        words.extend(state.who_is_alive(reason, waiting));
-        drop(state);
-        if nobody_sends {
-            return words;
-        }
-        words.push(
-            match (reason, user == waiting) {
-                (Reason::Send, _) => ", and nobody receives from it",
-                (_, true) => ": drop it before this wait, so that the channel can end",
-                (_, false) => ": who is done with it must drop it, so that the channel can end",
-            }
-            .into(),
-        );
+        words.extend(state.who_is_alive(reason, self.object.made(), waiting));
+        words.extend(if sends {
+            Some(Words::from(", and nobody receives"))
+        } else if state.stays_open {
+            None
+        } else if state.has_first {
+            Some(
+                ". The channel ends when it is dropped: by this task before it waits, if it has it"
+                    .into(),
+            )
+        } else {
+            Some(": who is done with it must drop it, so that the channel can end".into())
+        });
         words
     }
 }
@@ -505,25 +508,38 @@ impl<T> State<T> {
         }
     }
 
-    /// The same in words, for a report to task `waiting`.
-    fn who_is_alive(&self, reason: Reason, waiting: u32) -> Vec<Words> {
+    /// The same in words, for a report to task `waiting`; `made`: where the channel was.
+    fn who_is_alive(&self, reason: Reason, made: Here, waiting: u32) -> Vec<Words> {
         if self.stays_open && reason != Reason::Send {
             return vec!["no message will come any more, since nobody sends to it".into()];
         }
         let (count, end, (user, place)) = self.others(reason);
-        let has = if count == 1 { "is" } else { "are" };
-        let plural = if count == 1 { "" } else { "s" };
-        let user = if user == waiting {
-            "this task itself".into()
-        } else {
-            Words::Task(user)
-        };
-        vec![
-            Words::Text(format!("{count} {end}{plural} {has} alive, last used by ")),
-            user,
-            " at ".into(),
-            Words::At(place),
-        ]
+        let has = if count == 1 { " is" } else { "s are" };
+        let mut words = vec![Words::Text(format!("{count} {end}{has} alive"))];
+        let with_first = reason != Reason::Send && self.has_first;
+        if with_first {
+            let among = if count == 1 {
+                ": the one"
+            } else {
+                ", the one among them"
+            };
+            words.push(Words::Text(format!(
+                "{among} that came with the channel at "
+            )));
+            words.push(Words::At(made));
+        }
+        // That one may be with anybody, so who used another one last says nothing of it.
+        if !with_first || count > 1 {
+            words.push(", last used by ".into());
+            words.push(if user == waiting {
+                "this task itself".into()
+            } else {
+                Words::Task(user)
+            });
+            words.push(" at ".into());
+            words.push(Words::At(place));
+        }
+        words
     }
 
     fn queued(&self) -> u32 {
@@ -533,7 +549,7 @@ impl<T> State<T> {
     /// Takes the message of a claimed sender, which gets the next number. `queued`: how many are queued with it then.
     fn take_offer(&mut self, giver: &Giver<T>, queued: u32) -> T {
         self.sent = self.sent.wrapping_add(1);
-        let taken = Offer::Taken(recorder::ticks(), self.sent, queued);
+        let taken = Offer::Taken(recorder::ticks_if_recording(), self.sent, queued);
         match std::mem::replace(&mut *rt::lock(&giver.offer), taken) {
             Offer::Message(message) => message,
             _ => unreachable!("a token is claimed once, and its offer taken by who claimed it"),
@@ -551,6 +567,8 @@ fn first_claimed<W>(line: &mut VecDeque<Arc<W>>, token: impl Fn(&W) -> &Token) -
 /// The contract of [`std::sync::mpsc::SyncSender`]. Sending without a wait costs about 10 ns, and twice that while recording.
 pub struct Sender<T> {
     channel: Arc<Channel<T>>,
+    /// The one that was made with the channel: mostly the one that is forgotten.
+    first: bool,
 }
 
 impl<T> Sender<T> {
@@ -649,6 +667,7 @@ impl<T> Clone for Sender<T> {
         drop(state);
         Sender {
             channel: self.channel.clone(),
+            first: false,
         }
     }
 }
@@ -657,6 +676,7 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut state = self.channel.state();
         state.senders -= 1;
+        state.has_first &= !self.first;
         if state.senders == 0 {
             let takers = std::mem::take(&mut state.takers);
             let wakeups = self

@@ -84,8 +84,10 @@ pub fn run<T: Debug>(
 ) {
     let here = Location::caller();
     refuse_what_always_holds(asked);
+    let mut last = 0;
     for number in 1..=RUNS {
         let (result, facts) = a_run(number, here, &mut call);
+        last = facts.number();
         // A task that was told to end for another reason than a deadlock goes on ending here.
         rt::point();
         let failed = |why, fact: Option<&'static str>, message| CheckFailed {
@@ -108,7 +110,7 @@ pub fn run<T: Debug>(
         why: "",
         fact: None,
         message: "",
-        observation: 0,
+        observation: last,
         here,
     });
 }

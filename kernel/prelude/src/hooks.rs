@@ -240,7 +240,7 @@ pub struct Checked<'a> {
     pub fact: Option<&'static str>,
     /// What was seen and what was wanted, in words.
     pub message: &'a str,
-    /// The number of the run's `ObserveBegin`; 0 when all was as wanted.
+    /// The number of the run's `ObserveBegin`.
     pub observation: u32,
     /// Where the check stands.
     pub here: recorder::Here,
@@ -251,13 +251,13 @@ pub fn tell_check(checked: &Checked<'_>) {
     write_mark(|line| {
         write!(line, r#"{{"mark":"check","ok":{},"call":"#, checked.ok)?;
         line.write_json(checked.call, 400)?;
-        write!(line, r#","run":{},"of":{}"#, checked.run, checked.of)?;
+        write!(
+            line,
+            r#","run":{},"of":{},"observation":{}"#,
+            checked.run, checked.of, checked.observation
+        )?;
         if !checked.ok {
-            write!(
-                line,
-                r#","why":"{}","observation":{},"fact":"#,
-                checked.why, checked.observation
-            )?;
+            write!(line, r#","why":"{}","fact":"#, checked.why)?;
             match checked.fact {
                 Some(fact) => line.write_json(fact, 400)?,
                 None => line.write_str("null")?,

@@ -22,6 +22,8 @@ pub struct Running {
     object: Object,
     state: Mutex<State>,
     panicked: AtomicBool,
+    /// A task was told to end.
+    cut: AtomicBool,
 }
 
 #[derive(Default)]
@@ -110,9 +112,14 @@ impl Running {
         }
     }
 
-    /// Notes that a task panicked and nobody took its panic.
-    pub fn a_task_panicked(&self) {
-        self.panicked.store(true, Ordering::Relaxed);
+    /// Notes that a task panicked, or was ended from outside, and nobody took that from it.
+    pub fn a_task_failed(&self, from_outside: bool) {
+        let how = if from_outside {
+            &self.cut
+        } else {
+            &self.panicked
+        };
+        how.store(true, Ordering::Relaxed);
     }
 }
 
@@ -153,6 +160,7 @@ where
         object,
         state: Mutex::new(State::default()),
         panicked: AtomicBool::new(false),
+        cut: AtomicBool::new(false),
     });
     let scope = Scope {
         running: running.clone(),
@@ -167,7 +175,13 @@ where
         Ok(_) if running.panicked.load(Ordering::Relaxed) && !rt::unwinding() => {
             panic!("a scoped thread panicked")
         }
-        Ok(value) => value,
+        Ok(value) => {
+            if running.cut.load(Ordering::Relaxed) {
+                // What it waited for is not done and will not be: a deadlock took its tasks, and takes it too.
+                rt::end_as_well();
+            }
+            value
+        }
     }
 }
 

@@ -32,8 +32,8 @@ impl<T> Drop for Packet<T> {
             .left
             .get_mut()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let (Some(Err(_)), Some(scope)) = (&left.result, &self.scope) {
-            scope.a_task_panicked();
+        if let (Some(Err(payload)), Some(scope)) = (&left.result, &self.scope) {
+            scope.a_task_failed(payload.is::<FromOutside>());
         }
     }
 }

@@ -59,9 +59,17 @@ impl Subject for Inner {
         let state = rt::lock(&self.state);
         let (count, done) = (state.count, state.done);
         vec![Words::Text(format!(
-            "; its counter is {count}: add() counted {}, and done() came {done} times",
-            count + done
+            "; its counter is {count}: add() counted {}, and done() came {}",
+            count + done,
+            times(done)
         ))]
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
     }
 }
 
@@ -147,8 +155,9 @@ impl WaitGroup {
         if !rt::unwinding() {
             let (group, added) = (&self.0.object, done - 1);
             panic!(
-                "wait group {group} fell below zero at {here}: done() came {done} times and add() counted {added}. \
-                 Call add(1) once for each done(), before the work starts"
+                "wait group {group} fell below zero at {here}: done() came {} and add() counted {added}. \
+                 Call add(1) once for each done(), before the work starts",
+                times(done)
             );
         }
     }

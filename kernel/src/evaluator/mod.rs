@@ -476,7 +476,11 @@ impl Running {
         self.sync();
         let mut record = self.shared.end();
         let interrupted = self.interrupted.swap(false, Ordering::SeqCst);
-        let trace = self.trace.read(self.recording);
+        // Of a check's twenty runs one is shown: the one that failed, or else the last.
+        let trace = match record.observation {
+            Some(run) => self.trace.read_observed(self.recording, run),
+            None => self.trace.read(self.recording),
+        };
         let place_of = |site| {
             trace
                 .site(site)
@@ -539,7 +543,11 @@ impl Running {
                 Some(diagnostics::error(diagnostics, &map, &generated, cell))
             }
             Err(Failure::Refused(message)) => Some(verdict::refused(message)),
-            Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(record.death, interrupted)),
+            Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(
+                record.death,
+                record.overflow.as_ref(),
+                interrupted,
+            )),
             Err(Failure::Crashed(message)) => Some(verdict::broken(message)),
         };
         if let Ok(bundle) = result

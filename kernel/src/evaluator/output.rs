@@ -33,6 +33,12 @@ pub struct Record {
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
     pub panics: Vec<Panic>,
+    /// What a `check!` said that did not pass, and where it stands.
+    pub failed_check: Option<FailedCheck>,
+    /// The run of the last `check!` that is worth a picture, as the number of its observation.
+    pub observation: Option<u32>,
+    /// A stack that was too small.
+    pub overflow: Option<Overflow>,
     /// Deadlocks that were found while it ran.
     pub deadlocks: Vec<Report>,
     /// Values that wait for their place: shown as outputs if text follows them, as the cell's result if they are the last.
@@ -76,6 +82,68 @@ impl Panic {
             message: mark["message"].as_str().unwrap_or_default().to_owned(),
             build: number("build"),
             line: number("line"),
+        })
+    }
+}
+
+/// How a `check!` came out.
+struct Check {
+    failure: Option<FailedCheck>,
+    observation: Option<u32>,
+}
+
+/// A `check!` that did not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedCheck {
+    /// What was seen and what was wanted.
+    pub message: String,
+    /// The shared object and the line that it stands in.
+    pub build: u32,
+    /// From 1.
+    pub line: u32,
+}
+
+impl Check {
+    fn parse(json: &str) -> Option<Check> {
+        let mark: Value = serde_json::from_str(json).ok()?;
+        if mark["mark"] != "check" {
+            return None;
+        }
+        let number = |name: &str| {
+            mark[name]
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(0)
+        };
+        let failed = mark["ok"] == false;
+        let failure = failed.then(|| FailedCheck {
+            message: mark["message"].as_str().unwrap_or_default().to_owned(),
+            build: number("build"),
+            line: number("line"),
+        });
+        let observation = Some(number("observation")).filter(|&run| run != 0);
+        Some(Check {
+            failure,
+            observation,
+        })
+    }
+}
+
+/// A stack that was too small, told by the signal handler that then ended the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overflow {
+    /// Whose it was.
+    pub task: Option<String>,
+    /// How large, for a green task; 0 for a thread.
+    pub bytes: u64,
+}
+
+impl Overflow {
+    fn parse(json: &str) -> Option<Overflow> {
+        let mark: Value = serde_json::from_str(json).ok()?;
+        (mark["mark"] == "overflow").then(|| Overflow {
+            task: mark["task"].as_str().map(str::to_owned),
+            bytes: mark["bytes"].as_u64().unwrap_or(0),
         })
     }
 }
@@ -197,14 +265,7 @@ impl Reader {
             Packet::Stdout(bytes) => self.text(StreamName::Stdout, &bytes),
             Packet::Stderr(bytes) => self.text(StreamName::Stderr, &bytes),
             Packet::Content(mime, content) => self.value(mime, &content),
-            Packet::Mark(json) => match Panic::parse(&json) {
-                Some(panic) if panic.is_main => self.shared.lock().record.panics.push(panic),
-                Some(panic) => self.announce(&panic, ""),
-                None => match Report::parse(&json) {
-                    Some(report) => self.deadlock(report),
-                    None => tracing::warn!(json, "a mark that is none of the prelude's"),
-                },
-            },
+            Packet::Mark(json) => self.mark(&json),
             Packet::End(end) => {
                 let caught = {
                     let mut running = self.shared.lock();
@@ -225,6 +286,26 @@ impl Reader {
                 // The evaluator may be gone already, when the kernel ends.
                 let _ = self.synced.send(ticket);
             }
+        }
+    }
+
+    fn mark(&mut self, json: &str) {
+        if let Some(panic) = Panic::parse(json) {
+            if panic.is_main {
+                self.shared.lock().record.panics.push(panic);
+            } else {
+                self.announce(&panic, "");
+            }
+        } else if let Some(report) = Report::parse(json) {
+            self.deadlock(report);
+        } else if let Some(check) = Check::parse(json) {
+            let record = &mut self.shared.lock().record;
+            record.observation = check.observation;
+            record.failed_check = check.failure;
+        } else if let Some(overflow) = Overflow::parse(json) {
+            self.shared.lock().record.overflow = Some(overflow);
+        } else {
+            tracing::warn!(json, "a mark that is none of the prelude's");
         }
     }
 
@@ -403,7 +484,27 @@ mod tests {
     fn marks_that_are_no_panics_are_none() {
         for odd in ["", "{}", "[1]", r#"{"mark":"end"}"#] {
             assert_eq!(Panic::parse(odd), None, "{odd}");
+            assert_eq!(Overflow::parse(odd), None, "{odd}");
+            assert!(Check::parse(odd).is_none(), "{odd}");
         }
+        assert_eq!(
+            Overflow::parse(r#"{"mark":"overflow","task":"ada","bytes":262144}"#),
+            Some(Overflow {
+                task: Some("ada".into()),
+                bytes: 262_144
+            })
+        );
+        let failed = r#"{"mark":"check","ok":false,"message":"gave 1","build":7,"line":3}"#;
+        assert_eq!(
+            Check::parse(failed).and_then(|check| check.failure),
+            Some(FailedCheck {
+                message: "gave 1".into(),
+                build: 7,
+                line: 3
+            })
+        );
+        let passed = Check::parse(r#"{"mark":"check","ok":true}"#);
+        assert!(passed.is_some_and(|check| check.failure.is_none()));
         let panic = Panic::parse(
             r#"{"mark":"panic","task":"ada","main":false,"message":"burnt","build":7,"line":12,"column":5}"#,
         );

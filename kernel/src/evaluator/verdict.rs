@@ -2,7 +2,7 @@
 
 use super::channel::{CellEnd, Death};
 use super::deadlock;
-use super::output::Record;
+use super::output::{FailedCheck, Overflow, Record};
 use super::sources::Sources;
 use crate::cell::CellError;
 use crate::picture::Names;
@@ -22,6 +22,11 @@ pub fn of_a_cell_that_ran(
     names: &Names,
 ) -> Option<CellError> {
     let end = record.end?;
+    if end.panicked
+        && let Some(check) = &record.failed_check
+    {
+        return Some(of_a_check(check, sources));
+    }
     if !record.deadlocks.is_empty() {
         return Some(of_a_deadlock(record, end, sources, cell, names));
     }
@@ -56,6 +61,20 @@ pub fn of_a_cell_that_ran(
         });
     }
     None
+}
+
+/// The error of a cell whose `check!` did not pass. It wins over a deadlock, which the check's words tell.
+fn of_a_check(check: &FailedCheck, sources: &Sources) -> CellError {
+    let mut traceback = vec![format!("{RED}CheckFailed{PLAIN}: {}", check.message)];
+    if let Some(place) = sources.place(check.build, check.line) {
+        traceback.push(format!("  --> cell [{}] line {}", place.cell, place.line));
+        traceback.push(format!("  | {}", place.text));
+    }
+    CellError {
+        ename: "CheckFailed".into(),
+        evalue: first_line(&check.message),
+        traceback,
+    }
 }
 
 /// The error of a cell in which a deadlock was found. It wins over a panic: what was unwound by it panics often for want of a result.
@@ -112,13 +131,20 @@ fn of_a_deadlock(
 }
 
 /// The error of a cell whose process died.
-pub fn of_a_dead_worker(death: Option<Death>, interrupted: bool) -> CellError {
+pub fn of_a_dead_worker(
+    death: Option<Death>,
+    overflow: Option<&Overflow>,
+    interrupted: bool,
+) -> CellError {
     if interrupted {
         return error(
             "Interrupted",
             "interrupted: the learner's process was ended",
             LOST,
         );
+    }
+    if let (Some(overflow), Some(Death::Signal(_))) = (overflow, death) {
+        return of_an_overflow(overflow);
     }
     match death {
         Some(Death::Exit(code)) => error(
@@ -153,6 +179,22 @@ pub fn of_a_dead_worker(death: Option<Death>, interrupted: bool) -> CellError {
             LOST,
         ),
     }
+}
+
+fn of_an_overflow(overflow: &Overflow) -> CellError {
+    let task = overflow.task.as_deref().unwrap_or("a task without a name");
+    let (stack, next) = match overflow.bytes {
+        0 => ("its stack".to_owned(), String::new()),
+        bytes => (
+            format!("its stack of {} KiB", bytes / 1024),
+            "; a thread by spawn() has 2 MiB, eight times as much as a green task".to_owned(),
+        ),
+    };
+    error(
+        "StackOverflow",
+        &format!("`{task}` overflowed {stack}: it calls itself too deeply, or keeps large arrays"),
+        &format!("let it call itself less deeply{next}; {LOST}"),
+    )
 }
 
 /// The error of a cell whose compilation was interrupted.

@@ -36,6 +36,10 @@ pub struct Timeline {
     pub max_running: usize,
     /// By lane: the tasks that were over before it began.
     pub(crate) before: Vec<Ended>,
+    /// By task: the place of its lane. A recording may have a hundred thousand.
+    lane_places: HashMap<u32, usize>,
+    /// By id: the place of the object.
+    object_places: HashMap<u32, usize>,
 }
 
 /// What one task did.
@@ -293,12 +297,12 @@ impl Known {
 impl Timeline {
     /// Gives the lane of a task.
     pub fn lane(&self, task: u32) -> Option<&Lane> {
-        self.lanes.iter().find(|lane| lane.task == task)
+        self.lanes.get(*self.lane_places.get(&task)?)
     }
 
     /// Gives an object.
     pub fn object(&self, id: u32) -> Option<&Object> {
-        self.objects.iter().find(|object| object.id == id)
+        self.objects.get(*self.object_places.get(&id)?)
     }
 }
 
@@ -1109,6 +1113,8 @@ impl<'a> Fold<'a> {
             .map(|task| task.started_knowing.reordered(&order))
             .collect();
         let lanes: Vec<Lane> = self.tasks.into_iter().map(|task| task.lane).collect();
+        let place = |(place, lane): (usize, &Lane)| (lane.task, place);
+        let lane_places = lanes.iter().enumerate().map(place).collect();
         Timeline {
             max_running: max_running_without(&lanes, self.now, MAIN_TASK),
             workers: workers(&lanes),
@@ -1120,6 +1126,8 @@ impl<'a> Fold<'a> {
             end: self.now,
             dropped: self.trace.dropped,
             before,
+            lane_places,
+            object_places: self.object_position,
         }
     }
 }

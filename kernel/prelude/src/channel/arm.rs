@@ -258,7 +258,8 @@ fn words<T>(channel: &Channel<T>, what: &str, reason: Reason, waiting: u32) -> V
         words.push(Words::Object(object.id(), object.in_words()));
     }
     words.push(", where ".into());
-    words.extend(channel.state().who_is_alive(reason, waiting));
+    let made = channel.object.made();
+    words.extend(channel.state().who_is_alive(reason, made, waiting));
     words
 }
 

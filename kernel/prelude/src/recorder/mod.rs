@@ -61,6 +61,12 @@ pub fn recording() -> u32 {
     trace::current().header().recording.load(Ordering::Relaxed)
 }
 
+/// Gives the time for [`record_at`], in ticks; 0 while nothing is recorded, since to look costs 8 ns.
+#[inline]
+pub fn ticks_if_recording() -> u64 {
+    if recording() == 0 { 0 } else { clock::now() }
+}
+
 /// Records that the running task did something, now. Costs about 14 ns, 10 of them the clock; 2 ns while nothing is recorded.
 #[inline(never)]
 pub fn record(kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
@@ -76,7 +82,8 @@ pub fn record(kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
 pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
     let trace = trace::current();
     let recording = trace.header().recording.load(Ordering::Relaxed);
-    if recording != 0 {
+    // Begun since: then the time was not looked at.
+    if recording != 0 && ticks != 0 {
         write(trace, recording, ticks, kind, obj, seq, aux, here);
     }
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use threadbook_timeline::format::{Kind, Reason};
+use threadbook_timeline::format::{Cause, Kind, Reason};
 
 pub use program::Program;
 pub use task::{Ended, Task, Token, cell, current};
@@ -89,6 +89,13 @@ pub fn begin_cell() {
     // For as long as the thread lives: that of the cells never ends.
     static FOR_CELLS: OnceLock<()> = OnceLock::new();
     FOR_CELLS.get_or_init(|| std::mem::forget(overflow::Alternate::new()));
+}
+
+/// Ends the calling task because of others that were: unwinds it, unless it unwinds already.
+#[cold]
+pub fn end_as_well() {
+    task::with_current(|task| task.mark_cut(Cause::Deadlock));
+    unwind();
 }
 
 /// Gives the time by which waits end.

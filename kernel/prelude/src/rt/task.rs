@@ -244,6 +244,11 @@ impl Task {
         self.cut.load(Ordering::Relaxed) != 0
     }
 
+    /// Notes that it is to end.
+    pub fn mark_cut(&self, cause: Cause) {
+        self.cut.store(cause as u8, Ordering::Relaxed);
+    }
+
     /// Notes that it begins to unwind; gives the cause.
     pub fn begin_to_unwind(&self) -> u8 {
         self.unwinds.store(true, Ordering::Relaxed);
