@@ -177,7 +177,7 @@ fn a_task_that_waits_while_it_unwinds_spoils_nothing_for_others() {
             tx.send(()).unwrap();
         });
         fine.join().unwrap();
-        assert!(burnt.join().map(|()| ()).is_err());
+        assert!(burnt.join().is_err());
         assert_eq!(
             *till
                 .lock()
@@ -211,7 +211,7 @@ fn what_a_task_keeps_in_its_thread_stays_there() {
                 let _held = guard.borrow_mut();
                 for _ in 0..20 {
                     OVEN.set(OVEN.get() + 1);
-                    if OVEN.get() % 3 == 0 {
+                    if OVEN.get().is_multiple_of(3) {
                         sleep(Duration::from_micros(20));
                     } else {
                         yield_now();
@@ -330,13 +330,10 @@ fn a_program_that_panics_is_over_too() {
                 sleep(ms(60_000));
                 drop(tx);
             });
-            std::panic::resume_unwind(Box::new("burnt"))
-        })
+            std::panic::resume_unwind(Box::new("burnt"));
+        });
     }));
-    assert_eq!(
-        result.map(|()| ()).unwrap_err().downcast_ref::<&str>(),
-        Some(&"burnt")
-    );
+    assert_eq!(result.unwrap_err().downcast_ref::<&str>(), Some(&"burnt"));
     assert!(rx.recv().is_err());
 }
 

@@ -93,6 +93,8 @@ pub const PARTS: &[Part] = &[
         needs: &[],
         run: |place, log| {
             let mut command = place.cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+            // Random programs of the prelude: a minute of them. For ten, set it yourself and run that test alone.
+            command.env("THREADBOOK_STRESS_SECONDS", "60");
             let said = log.run(&mut command, COMPILE)?;
             counted(Tally::of_cargo(&said.output), said.status.success())
         },
