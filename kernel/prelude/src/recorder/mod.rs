@@ -66,7 +66,7 @@ pub fn record(kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
     let trace = trace::current();
     let recording = trace.header().recording.load(Ordering::Relaxed);
     if recording != 0 {
-        write(trace, recording, clock::now(), kind, obj, seq, aux, here);
+        write(trace, recording, clock::now, kind, obj, seq, aux, here);
     }
 }
 
@@ -76,7 +76,7 @@ pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Opt
     let trace = trace::current();
     let recording = trace.header().recording.load(Ordering::Relaxed);
     if recording != 0 {
-        write(trace, recording, ticks, kind, obj, seq, aux, here);
+        write(trace, recording, || ticks, kind, obj, seq, aux, here);
     }
 }
 
@@ -88,7 +88,7 @@ pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Opt
 fn write(
     trace: Trace,
     recording: u32,
-    ticks: u64,
+    ticks: impl FnOnce() -> u64,
     kind: Kind,
     obj: u32,
     seq: u32,
@@ -105,7 +105,7 @@ fn write(
             return;
         }
         let event = Event {
-            ticks,
+            ticks: ticks(),
             task: cursor.task.get(),
             obj,
             seq,
