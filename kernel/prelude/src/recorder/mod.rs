@@ -54,6 +54,14 @@ thread_local! {
     };
 }
 
+/// Looks at this thread's own place. Not by `LocalKey::with` itself, which is not inlined around a body of this size, and then all goes through memory.
+#[inline(always)]
+fn with_cursor<R>(look: impl FnOnce(&Cursor) -> R) -> R {
+    let cursor = CURSOR.with(std::ptr::from_ref);
+    // SAFETY: the calling thread's own, which has no destructor, so it is there for as long as the thread runs; `look` cannot keep the reference.
+    look(unsafe { &*cursor })
+}
+
 /// Gives the number of the recording under way, or 0 when nothing is recorded.
 #[inline]
 pub fn recording() -> u32 {
@@ -95,7 +103,7 @@ fn write(
     aux: u32,
     here: Option<Here>,
 ) {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         if cursor.recording.get() != recording || cursor.len.get() == EVENTS_PER_CHUNK {
             take_chunk(trace, cursor, recording);
         }
@@ -184,7 +192,7 @@ fn adopt(cursor: &Cursor) {
 
 /// Gives the id of the task that runs on this thread; a thread that has none becomes one.
 pub fn current_task() -> u32 {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         if cursor.task.get() == 0 {
             adopt(cursor);
         }
@@ -194,7 +202,7 @@ pub fn current_task() -> u32 {
 
 /// Says which task runs on this thread from now on, and what it is called (`None`: nothing in particular).
 pub fn become_task(task: u32, name: Option<&str>) {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         cursor.task.set(task);
         cursor.name.set(name.map_or(0, intern));
     });
@@ -205,7 +213,7 @@ pub fn become_task(task: u32, name: Option<&str>) {
 /// The task's name is told by who switches: a worker has many tasks in one recording.
 #[inline]
 pub fn switch_to(task: u32, worker: u8) -> u32 {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         cursor.worker.set(worker);
         cursor.task.replace(task)
     })
