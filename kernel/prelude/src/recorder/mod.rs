@@ -55,6 +55,14 @@ thread_local! {
     };
 }
 
+/// Looks at this thread's own place. Not by `LocalKey::with` itself, which is not inlined around a body of this size, and then all goes through memory.
+#[inline(always)]
+fn with_cursor<R>(look: impl FnOnce(&Cursor) -> R) -> R {
+    let cursor = CURSOR.with(std::ptr::from_ref);
+    // SAFETY: the calling thread's own, which has no destructor, so it is there for as long as the thread runs; `look` cannot keep the reference.
+    look(unsafe { &*cursor })
+}
+
 /// Gives the number of the recording under way, or 0 when nothing is recorded.
 #[inline(always)]
 pub fn recording() -> u32 {
@@ -73,7 +81,7 @@ pub fn record(kind: Kind, obj: u32, seq: u32, aux: u32, here: Option<Here>) {
     let trace = trace::current();
     let recording = trace.header().recording.load(Ordering::Relaxed);
     if recording != 0 {
-        write(trace, recording, clock::now(), kind, obj, seq, aux, here);
+        write(trace, recording, clock::now, kind, obj, seq, aux, here);
     }
 }
 
@@ -84,7 +92,7 @@ pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Opt
     let recording = trace.header().recording.load(Ordering::Relaxed);
     // Begun since: then the time was not looked at.
     if recording != 0 && ticks != 0 {
-        write(trace, recording, ticks, kind, obj, seq, aux, here);
+        write(trace, recording, || ticks, kind, obj, seq, aux, here);
     }
 }
 
@@ -96,14 +104,14 @@ pub fn record_at(ticks: u64, kind: Kind, obj: u32, seq: u32, aux: u32, here: Opt
 fn write(
     trace: Trace,
     recording: u32,
-    ticks: u64,
+    ticks: impl FnOnce() -> u64,
     kind: Kind,
     obj: u32,
     seq: u32,
     aux: u32,
     here: Option<Here>,
 ) {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         if cursor.recording.get() != recording || cursor.len.get() == EVENTS_PER_CHUNK {
             take_chunk(trace, cursor, recording);
         }
@@ -113,7 +121,7 @@ fn write(
             return;
         }
         let event = Event {
-            ticks,
+            ticks: ticks(),
             task: cursor.task.get(),
             obj,
             seq,
@@ -193,7 +201,7 @@ fn adopt(cursor: &Cursor) {
 /// Gives the id of the task that runs on this thread; a thread that has none becomes one.
 #[inline]
 pub fn current_task() -> u32 {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         if cursor.task.get() == 0 {
             adopt(cursor);
         }
@@ -203,7 +211,7 @@ pub fn current_task() -> u32 {
 
 /// Says which task runs on this thread from now on, and what it is called (`None`: nothing in particular).
 pub fn become_task(task: u32, name: Option<&str>) {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         cursor.task.set(task);
         cursor.name.set(name.map_or(0, intern));
     });
@@ -214,7 +222,7 @@ pub fn become_task(task: u32, name: Option<&str>) {
 /// The task's name is told by who switches: a worker has many tasks in one recording.
 #[inline]
 pub fn switch_to(task: u32, worker: u8) -> u32 {
-    CURSOR.with(|cursor| {
+    with_cursor(|cursor| {
         cursor.worker.set(worker);
         cursor.task.replace(task)
     })

@@ -49,6 +49,8 @@ struct Local {
     /// When the turn began that is under way, in ticks.
     since: Cell<u64>,
     turns: Cell<u32>,
+    /// It is counted as asleep and looks whether all are.
+    looks: Cell<bool>,
 }
 
 const NONE: u8 = u8::MAX;
@@ -95,6 +97,7 @@ thread_local! {
             unwinding: Cell::new(0),
             since: Cell::new(0),
             turns: Cell::new(0),
+            looks: Cell::new(false),
         }
     };
 }
@@ -204,6 +207,11 @@ pub fn is_host() -> bool {
 /// A task of this worker is ready again.
 pub fn ready_here(task: Arc<Task>) {
     local(|local| local.ready.borrow_mut().push_back(Next::GoOn(task)));
+}
+
+/// Whether the calling thread counts as asleep already, and looks whether all are.
+pub fn is_falling_asleep() -> bool {
+    local(|local| local.looks.get()) == Some(true)
 }
 
 /// Whether a task of this thread gave it up while it unwound, so that `thread::panicking` speaks of that one too.
@@ -506,7 +514,9 @@ impl Local {
             }
         }
         if until.is_none() {
+            self.looks.set(true);
             census::look();
+            self.looks.set(false);
         }
         loop {
             // A report by this very thread puts its own tasks among the ready ones.
