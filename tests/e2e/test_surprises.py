@@ -44,7 +44,7 @@ def test_evcxrs_own_words_are_text_when_a_learner_prints_them(kernel):
     [
         ("std::process::exit(3);", "Exit", "status 3"),
         ("std::process::abort();", "Signal", "SIGABRT"),
-        ('fn down(n: u64) -> u64 { if n == 0 { 0 } else { down(n + 1) + 1 } }\nprintln!("{}", down(1));', "Signal", "SIGSEGV"),
+        ('fn down(n: u64) -> u64 { if n == 0 { 0 } else { down(n + 1) + 1 } }\nprintln!("{}", down(1));', "StackOverflow", "`main` overflowed its stack"),
     ],
 )
 def test_a_dead_process_is_told_and_the_next_cell_runs(kernel, code, ename, words):

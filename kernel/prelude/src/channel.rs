@@ -489,7 +489,7 @@ impl<T> Subject for Channel<T> {
             None
         } else if state.has_first {
             Some(
-                ". The channel ends when it is dropped: by this task before it waits, if it has it"
+                ": drop it before this wait, if this task has it, so that the channel can end"
                     .into(),
             )
         } else {
@@ -528,8 +528,9 @@ impl<T> State<T> {
             )));
             words.push(Words::At(made));
         }
-        // That one may be with anybody, so who used another one last says nothing of it.
-        if !with_first || count > 1 {
+        // That one may be with anybody; who used one last says something of it only when that was the waiting task itself.
+        let used_here = user == waiting && !std::ptr::eq(place, made);
+        if !with_first || count > 1 || used_here {
             words.push(", last used by ".into());
             words.push(if user == waiting {
                 "this task itself".into()

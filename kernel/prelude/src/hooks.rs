@@ -185,7 +185,7 @@ pub fn tell_deadlock(ring: bool, sentences: &[Sentence], stuck: usize, names: &[
             .iter()
             .map(|sentence| plain(sentence, &name))
             .collect();
-        eprintln!("{heading}\n  {}", told.join("\n  "));
+        say(&format!("{heading}\n  {}", told.join("\n  ")));
         return;
     }
     write_mark(|line| {
@@ -208,6 +208,26 @@ pub fn tell_deadlock(ring: bool, sentences: &[Sentence], stuck: usize, names: &[
         }
         line.write_str("]}")
     });
+}
+
+/// Writes a line to standard error. Not by `eprintln!`: a task that waits may have locked that, and a closed one would be a panic in the middle of a report.
+pub fn say(text: &str) {
+    let mut rest = text.as_bytes().to_vec();
+    rest.push(b'\n');
+    while !rest.is_empty() {
+        // SAFETY: the bytes are there to be read.
+        let written = unsafe { libc::write(2, rest.as_ptr().cast(), rest.len()) };
+        match usize::try_from(written) {
+            Ok(0) => return,
+            Ok(written) => _ = rest.drain(..written.min(rest.len())),
+            Err(_) => {
+                let why = std::io::Error::last_os_error().kind();
+                if why != std::io::ErrorKind::Interrupted {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// A sentence for people who have the source files.

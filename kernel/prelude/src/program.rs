@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
+use crate::hooks;
 use crate::rt;
 
 /// How long tasks that were told to end may take to do so: one that computes comes to no call of this crate meanwhile.
@@ -38,10 +39,10 @@ pub fn program<T>(f: impl FnOnce() -> T) -> T {
         let name = task
             .name()
             .map_or_else(|| format!("task {}", task.id()), |name| format!("`{name}`"));
-        eprintln!(
+        hooks::say(&format!(
             "{name} runs on although its program has returned: for {} ms it reached no call of the prelude at which it could be cut off",
             GRACE.as_millis()
-        );
+        ));
     }
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -267,12 +267,12 @@ fn the_kernel_is_told_how_a_check_came_out() {
     for (at, begin, inside) in [
         (
             0,
-            r#"{"mark":"check","ok":true,"call":"bake(2)","run":20,"of":20,"build":0,"line":"#,
+            r#"{"mark":"check","ok":true,"call":"bake(2)","run":20,"of":20,"observation":20,"build":0,"line":"#,
             "",
         ),
         (
             1,
-            r#"{"mark":"check","ok":false,"call":"(bake(1), long.clone())","run":1,"of":20,"why":"result","observation":21,"fact":null,"message":"gave (1, "#,
+            r#"{"mark":"check","ok":false,"call":"(bake(1), long.clone())","run":1,"of":20,"observation":21,"why":"result","fact":null,"message":"gave (1, "#,
             r#"…, and (1, \"\") was wanted","build":0,"line":"#,
         ),
         (
@@ -282,7 +282,7 @@ fn the_kernel_is_told_how_a_check_came_out() {
         ),
         (
             3,
-            r#"{"mark":"check","ok":false,"call":"bake_one_by_one(2)","run":1,"of":20,"why":"fact","observation":22,"fact":"\"side by side\"","#,
+            r#"{"mark":"check","ok":false,"call":"bake_one_by_one(2)","run":1,"of":20,"observation":22,"why":"fact","fact":"\"side by side\"","#,
             "no task called `baker 9` was seen; the tasks that were: `baker 1`, `baker 2`",
         ),
         (4, r#"{"mark":"panic","task":"main""#, ""),

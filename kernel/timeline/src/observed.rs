@@ -534,9 +534,11 @@ impl Observed {
             .collect();
         let is_in = |at: usize| found.contains(&self.timeline.lanes[at].task);
         let tasks = self.tasks.iter().enumerate();
-        // One that was found and has not come to its end yet counts as one that has.
+        // Who reports may stand outside of what is observed; then those that were ended for it tell. Else a scope that ended with its tasks is none of them.
         tasks
-            .filter(|(at, task)| is_in(*at) || task.cut == Some(Cause::Deadlock as u32))
+            .filter(|(at, task)| {
+                is_in(*at) || (found.is_empty() && task.cut == Some(Cause::Deadlock as u32))
+            })
             .filter_map(|(at, task)| task.last_wait.map(|(reason, object)| (at, reason, object)))
             .collect()
     }

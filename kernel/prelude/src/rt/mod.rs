@@ -255,9 +255,8 @@ pub fn go(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io::Re
 
 /// Lets others go first.
 pub fn yield_now() {
-    let task = current();
-    if task.is_green() {
-        green::yield_now(&task);
+    if task::with_current(Task::is_green) {
+        green::yield_now();
     } else if green::is_host() {
         green::yield_as_host();
     } else {

@@ -16,6 +16,7 @@ use threadbook_timeline::format::Kind;
 
 use super::stack::{self, GreenStack};
 use super::{DESKS, Fresh, HOST, NEW, WAITING, next_new};
+use crate::hooks;
 use crate::recorder;
 use crate::rt::task::{self, Ended, Task, Token};
 use crate::rt::{census, lock, many_cores, now, overflow, unwinding};
@@ -51,6 +52,8 @@ struct Local {
     turns: Cell<u32>,
     /// It is counted as asleep and looks whether all are.
     looks: Cell<bool>,
+    /// The task that gives the thread up is ready all the same.
+    yields: Cell<bool>,
 }
 
 const NONE: u8 = u8::MAX;
@@ -98,6 +101,7 @@ thread_local! {
             since: Cell::new(0),
             turns: Cell::new(0),
             looks: Cell::new(false),
+            yields: Cell::new(false),
         }
     };
 }
@@ -238,10 +242,10 @@ pub fn park(token: &Token, deadline: Option<Instant>) -> Ended {
     ended
 }
 
-/// Lets the others that are ready run first.
-pub fn yield_now(task: &Arc<Task>) {
-    ready_here(task.clone());
-    suspend(task);
+/// Lets the others that are ready run before the running task goes on.
+pub fn yield_now() {
+    local(|local| local.yields.set(true));
+    task::with_current(suspend);
 }
 
 /// Gives the worker to another task until this one is ready again.
@@ -259,7 +263,7 @@ fn suspend(task: &Task) {
 
 /// Waits as the thread that runs the tasks itself: runs them until the token is woken or `deadline` has passed.
 pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
-    local(|local| local.since.set(recorder::ticks()));
+    local(|local| local.since.set(recorder::ticks_if_recording()));
     loop {
         if let Some(ended) = token.ended() {
             return ended;
@@ -283,7 +287,7 @@ pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
 /// Lets every task run once that is ready now, as the thread that runs them itself.
 pub fn yield_as_host() {
     local(|local| {
-        local.since.set(recorder::ticks());
+        local.since.set(recorder::ticks_if_recording());
         local.take_mail();
         let ready = local.ready.borrow().len();
         for _ in 0..ready {
@@ -398,29 +402,37 @@ impl Local {
             .expect("a task that is ready has begun and not ended")
             .resume(());
         // One look at the clock for each turn: the next one begins where this one ended.
-        let now = recorder::ticks();
-        let passed = now.wrapping_sub(self.since.replace(now));
-        if passed > hog_ticks() && (WAITING.load(Ordering::Relaxed) > 0 || self.others_wait(&task))
+        let now = recorder::ticks_if_recording();
+        let since = self.since.replace(now);
+        let passed = now.wrapping_sub(since);
+        if now != 0
+            && since != 0
+            && passed > hog_ticks()
+            && (WAITING.load(Ordering::Relaxed) > 0 || self.others_wait())
         {
             let micros = recorder::ticks_to_duration(passed).as_micros();
             let micros = u32::try_from(micros).unwrap_or(u32::MAX);
             recorder::record(Kind::Hogged, 0, micros, 0, None);
         }
         task::carry_no_more(before);
-        if let CoroutineResult::Return(()) = result {
-            if let Some(coroutine) = coroutine.take() {
-                self.keep(coroutine.into_stack());
+        match result {
+            CoroutineResult::Yield(()) => {
+                if self.yields.replace(false) {
+                    self.ready.borrow_mut().push_back(Next::GoOn(task));
+                }
             }
-            task::strike(&task);
+            CoroutineResult::Return(()) => {
+                if let Some(coroutine) = coroutine.take() {
+                    self.keep(coroutine.into_stack());
+                }
+                task::strike(&task);
+            }
         }
     }
 
-    /// Whether another task than this one, which may just have let others go first, waits for the thread.
-    fn others_wait(&self, task: &Arc<Task>) -> bool {
-        let ready = self.ready.borrow();
-        ready
-            .iter()
-            .any(|next| !matches!(next, Next::GoOn(other) if Arc::ptr_eq(other, task)))
+    /// Whether another task than the one that runs waits for the thread.
+    fn others_wait(&self) -> bool {
+        !self.ready.borrow().is_empty()
             || DESKS[usize::from(self.number.get())]
                 .has_mail
                 .load(Ordering::Relaxed)
@@ -455,9 +467,9 @@ impl Local {
 
     #[cold]
     fn no_stack(&self, fresh: Fresh, why: &io::Error) {
-        eprintln!(
+        hooks::say(&format!(
             "threadbook: no stack for a further task ({why}); it begins when another one has ended"
-        );
+        ));
         // Behind those that are ready: when one of them ends, there is a stack.
         let mut ready = self.ready.borrow_mut();
         if ready.is_empty() {
@@ -538,7 +550,7 @@ impl Local {
         if !is_host {
             lock(&NEW).idle &= !(1 << number);
         }
-        self.since.set(recorder::ticks());
+        self.since.set(recorder::ticks_if_recording());
     }
 }
 
