@@ -152,7 +152,7 @@ def test_a_program_takes_its_tasks_with_it(kernel):
 })"""
     ).good()
     assert cell.stdout == "main returns\n"
-    assert lanes(cell)["ada"]["end"] == "cut"
+    assert lanes(cell)["ada"]["end"] == "program"
     assert kernel.execute("1 + 1").good().result == "2"
 
 
