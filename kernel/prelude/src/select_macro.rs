@@ -1,7 +1,7 @@
 //! `select!`: the first of several channel operations that is ready.
 //!
 //! The macro makes an [`Arm`] of each operation, calls one of the three functions below, and runs the body of the arm that was chosen, in place. The
-//! functions try each arm once. If none is ready, they queue one [`Token`] with all of them: whoever claims it chose the arm in whose line it stood, and
+//! functions try each arm once. If none is ready, they queue one `Token` with all of them: whoever claims it chose the arm in whose line it stood, and
 //! says so there. One channel is locked at a time.
 //!
 //! The contract of crossbeam's `select!`; the order at random is Go's too. Public for the macro alone.
