@@ -114,7 +114,12 @@ fn variable_of(line: &str) -> Option<String> {
         "channel::<",
         "bounded",
     ];
-    let (pattern, made) = line.strip_prefix("let ")?.split_once('=')?;
+    let rest = line.strip_prefix("let ")?;
+    if rest.contains("let ") {
+        // A second variable on the line would get the first one's name.
+        return None;
+    }
+    let (pattern, made) = rest.split_once('=')?;
     if !MAKERS
         .iter()
         .any(|maker| made.trim_start().starts_with(maker))
@@ -153,6 +158,7 @@ mod tests {
             ("let ovens = WaitGroup::new();", Some("ovens")),
             ("let menu = RwLock::new(vec![]);", Some("menu")),
             ("let loaves = AtomicU64::new(0);", Some("loaves")),
+            ("let a = Mutex::new(0); let b = Mutex::new(0);", None),
             ("let total = add(Mutex::new(0));", None),
             ("Mutex::new(0);", None),
             ("let _ = 1;", None),
