@@ -463,8 +463,15 @@ impl Subject for Watched<'_> {
     /// before it in the queue one that reads needs only those gone that write, since others would be let in together with it.
     fn holders(&self, reason: Reason) -> Vec<Holder> {
         let reads = reason == Reason::Read;
+        let writing = self.0.state().writing;
         let before = |inside: &[Turn], before: &[&Waiter]| {
-            let before = before.iter().filter(|waiter| !reads || waiter.writes);
+            // One that was told to end, and has not stepped out of the queue yet, holds nobody up any more.
+            let stands = |waiter: &&&Waiter| waiter.token.is_waiting() && (!reads || waiter.writes);
+            let before: Vec<_> = before.iter().filter(stands).collect();
+            if reads && !writing && before.is_empty() {
+                return Vec::new();
+            }
+            let before = before.into_iter();
             let waiting = before.map(|waiter| Holder {
                 task: waiter.token.task().id(),
                 since: None,

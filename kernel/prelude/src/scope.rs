@@ -79,7 +79,7 @@ impl Running {
     }
 
     /// Waits until none of the tasks runs.
-    fn wait(&self, here: Here) {
+    fn wait_for_all(&self, here: Here) {
         let mut state = rt::lock(&self.state);
         // Also one that is told to end waits for all of them: they may borrow from it.
         while state.running > 0 {
@@ -93,12 +93,15 @@ impl Running {
                 state.cut = true;
             }
         }
-        let cut = state.cut;
         // What the tasks did came before what follows, for each of them, as if it had been joined.
         for task in state.not_joined.drain(..) {
             recorder::record(Kind::Joined, task, 0, 0, Some(here));
         }
-        drop(state);
+    }
+
+    /// Unwinds the scope's own task if it was told to end while it waited.
+    fn end_if_cut(&self) {
+        let cut = rt::lock(&self.state).cut;
         if cut {
             rt::unwind();
         }
@@ -120,6 +123,15 @@ impl Running {
             &self.panicked
         };
         how.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Ends the process when it is dropped: while it is there, tasks may still use what the caller has lent them.
+struct MustNotBeLeft;
+
+impl Drop for MustNotBeLeft {
+    fn drop(&mut self) {
+        std::process::abort();
     }
 }
 
@@ -168,7 +180,10 @@ where
         env: PhantomData,
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    running.wait(here);
+    let must_not_be_left = MustNotBeLeft;
+    running.wait_for_all(here);
+    std::mem::forget(must_not_be_left);
+    running.end_if_cut();
     match result {
         Err(payload) => resume_unwind(payload),
         // A second panic while one unwinds would end the process.

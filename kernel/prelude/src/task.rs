@@ -146,7 +146,10 @@ fn end<T>(packet: Arc<Packet<T>>, scope: Option<Arc<Running>>, result: thread::R
     drop(left);
     drop(wakeups);
     // Before the scope is left: a result that nobody wants may borrow from it.
-    drop(packet);
+    // The result's destructor is the learner's: whatever comes out of it ends here, or a scope would be left before its tasks.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(packet))) {
+        std::mem::forget(payload);
+    }
     if let Some(scope) = scope {
         scope.leave();
     }

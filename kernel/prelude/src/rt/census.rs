@@ -31,7 +31,7 @@ pub fn thread_begins() {
 
 /// A thread of the prelude's has run its task, or was not started after all.
 pub fn thread_ends() {
-    KNOWN.fetch_sub(1, Ordering::Relaxed);
+    KNOWN.fetch_sub(1, Ordering::SeqCst);
     // All that are left may be asleep already.
     if may_all_sleep() {
         watch();
@@ -85,7 +85,9 @@ fn verdict() -> Option<bool> {
     if asleep(before) < KNOWN.load(Ordering::SeqCst) {
         return Some(false);
     }
-    let threads = threads_of_this_process()?.saturating_sub(HELPERS.load(Ordering::SeqCst));
+    // Before the threads: a helper that comes in between must be too many, and not too few.
+    let helpers = HELPERS.load(Ordering::SeqCst);
+    let threads = threads_of_this_process()?.saturating_sub(helpers);
     if STATE.load(Ordering::SeqCst) != before {
         return Some(false);
     }

@@ -123,9 +123,9 @@ pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Insta
     }
     task.set_wait(Some(wait));
     let is_green = task.is_green();
-    let is_host = !is_green && green::is_host();
-    if is_host {
-        task.set_host(true);
+    let host = if is_green { None } else { green::host() };
+    if let Some(place) = host {
+        task.set_host(place);
     } else if !is_green && deadline.is_none() {
         // A worker, or a host, is counted when none of its tasks can run.
         token.count();
@@ -137,9 +137,9 @@ pub fn block<G>(token: &Token, wait: &Wait<'_>, guard: G, deadline: Option<Insta
     }
     let ended = if is_green {
         green::park(token, deadline)
-    } else if is_host {
+    } else if host.is_some() {
         let ended = green::wait_as_host(token, deadline);
-        task.set_host(false);
+        task.set_host(green::NONE);
         ended
     } else {
         if deadline.is_none() {
@@ -233,15 +233,25 @@ pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io:
         let _alternate = overflow::Alternate::new();
         recorder::become_task(id, theirs.name());
         task::begin(&theirs);
+        // Also when something unwinds out of the body, which would otherwise count as a thread that is there.
+        let _over = Over;
         body();
-        task::leave();
-        census::thread_ends();
     });
     if started.is_err() {
         census::thread_ends();
         task::strike(&child);
     }
     started.map(Carrier::Thread)
+}
+
+/// The task of a thread has ended, when this is dropped.
+struct Over;
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        task::leave();
+        census::thread_ends();
+    }
 }
 
 /// Starts a green task, known to the trace as `id`, that runs `body`.
@@ -257,7 +267,7 @@ pub fn go(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io::Re
 pub fn yield_now() {
     if task::with_current(Task::is_green) {
         green::yield_now();
-    } else if green::is_host() {
+    } else if green::host().is_some() {
         green::yield_as_host();
     } else {
         thread::yield_now();
@@ -288,7 +298,7 @@ impl Alone {
 impl Drop for Alone {
     fn drop(&mut self) {
         if let Some(before) = self.0 {
-            green::set_workers(before);
+            green::restore(before);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Programs: tasks that end together, since the closure that started them returned.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,8 +24,10 @@ pub struct Program {
 impl Program {
     /// What the calling task starts from now on belongs to a new program.
     pub fn enter() -> Program {
+        static LAST: AtomicU32 = AtomicU32::new(0);
         let mut running = lock(&RUNNING);
-        let number = running.iter().map(|program| program.0).max().unwrap_or(0) + 1;
+        // Never the same again: a task of a program that is over may still be there.
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         let outside = task::with_current(|task| task.set_program(number));
         running.push((number, outside));
         Program { number, outside }
@@ -35,21 +38,26 @@ impl Program {
         task::with_current(|task| task.set_program(self.outside));
         let deadline = now() + grace;
         let mut pause = Duration::from_micros(20);
+        let mut all: Vec<Arc<Task>> = Vec::new();
         // Each look may find a task that one of them started before it ended.
         loop {
-            for Fresh { task, body } in green::take_not_begun(|task| self.has(task.program())) {
-                // Its body sees at once that it is cut, and leaves what a task leaves.
+            for Fresh { task, body } in
+                green::take_not_begun(|task| self.has(task.program()) && !task.is_cut())
+            {
+                // A worker begins it all the same, on a stack of its own, and it unwinds at once.
                 task.cut(Cause::Program);
-                let before = task::carry(&task, 0);
-                body();
-                task::carry_no_more(before);
+                all.push(task.clone());
+                let _ = green::start(task, body);
             }
-            let mut left = task::roster();
-            left.retain(|task| self.has(task.program()));
-            left.iter().for_each(|task| task.cut(Cause::Program));
-            if left.is_empty() || now() >= deadline {
+            let running = task::roster();
+            all.extend(running.into_iter().filter(|task| self.has(task.program())));
+            all.retain(|task| !task.has_ended());
+            all.sort_by_key(|task| task.id());
+            all.dedup_by_key(|task| task.id());
+            all.iter().for_each(|task| task.cut(Cause::Program));
+            if all.is_empty() || now() >= deadline {
                 lock(&RUNNING).retain(|program| program.0 != self.number);
-                return left;
+                return all;
             }
             let wait = Wait::unseen(Reason::Sleep, here);
             block(&Token::new(), &wait, (), Some(now() + pause));

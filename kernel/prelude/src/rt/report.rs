@@ -30,9 +30,10 @@ pub fn all_asleep() {
     // One that was cut already and waits again, in a destructor, can be neither reported anew nor unwound twice.
     let stuck: Vec<(Arc<Task>, &Wait<'static>)> = tasks
         .iter()
-        .filter(|task| task.cell() == cell && task.can_be_ended())
+        .filter(|task| task.cell() == cell)
         // SAFETY: all threads sleep but this one, and nobody is woken before the report is told.
         .filter_map(|task| unsafe { task.waits_for() }.map(|wait| (task.clone(), wait)))
+        .filter(|(task, wait)| can_be_ended(task, wait))
         .collect();
     if stuck.is_empty() {
         return;
@@ -52,7 +53,7 @@ pub fn ring(members: &[(Token, &Wait<'static>)]) {
         .iter()
         .map(|(token, wait)| (token.task().clone(), *wait))
         .collect();
-    if !members.iter().any(|(task, _)| task.can_be_ended()) {
+    if !members.iter().any(|(task, wait)| can_be_ended(task, wait)) {
         // As above: it was told, and they wait in destructors.
         return;
     }
@@ -60,11 +61,16 @@ pub fn ring(members: &[(Token, &Wait<'static>)]) {
     cut(&members);
 }
 
+/// Whether a report would end this wait. One that waits for the tasks of its scope and was told to end goes on waiting for them, and is not told again.
+fn can_be_ended(task: &Task, wait: &Wait<'_>) -> bool {
+    task.can_be_ended() && !(wait.reason() == Reason::Scope && task.is_cut())
+}
+
 /// Ends all of them, none because another ended: a scope's task is to unwind as its threads do, and not to go on when the last of them is gone.
 fn cut(stuck: &[(Arc<Task>, &Wait<'static>)]) {
     let held: Vec<Token> = stuck
         .iter()
-        .filter(|(task, _)| task.can_be_ended())
+        .filter(|(task, wait)| can_be_ended(task, wait))
         .filter_map(|(task, _)| task.hold_for_cut(Cause::Deadlock))
         .collect();
     for token in held {

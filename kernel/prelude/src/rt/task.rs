@@ -64,6 +64,7 @@ pub struct Task {
     waits: AtomicPtr<Wait<'static>>,
     /// Its place on the [`ROSTER`]: the part, and the seat there.
     seat: AtomicU64,
+    ended: AtomicBool,
     /// The recording that was told its name last; for a green task, whose thread is others' too.
     told: AtomicU32,
     carrier: Carrier,
@@ -71,8 +72,8 @@ pub struct Task {
 
 /// What carries a task.
 enum Carrier {
-    /// A thread of its own, once it runs, and whether that runs green tasks while this one waits.
-    Thread(OnceLock<Thread>, AtomicBool),
+    /// A thread of its own, once it runs, and the place at which that runs green tasks while this one waits, or [`green::NONE`].
+    Thread(OnceLock<Thread>, AtomicU8),
     Green(Green),
 }
 
@@ -123,7 +124,7 @@ impl Task {
     /// Makes the record of a task that the calling one starts.
     pub fn child(id: u32, name: Option<&str>) -> Task {
         let (cell, program) = with_current(|parent| (parent.cell, parent.program()));
-        let carrier = Carrier::Thread(OnceLock::new(), AtomicBool::new(false));
+        let carrier = Carrier::Thread(OnceLock::new(), AtomicU8::new(green::NONE));
         Task::new(id, name, cell, program, carrier)
     }
 
@@ -155,6 +156,7 @@ impl Task {
             panic_told: AtomicBool::new(false),
             waits: AtomicPtr::new(std::ptr::null_mut()),
             seat: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             told: AtomicU32::new(0),
             carrier,
         }
@@ -176,13 +178,23 @@ impl Task {
         }
     }
 
-    /// Says whether its thread runs green tasks while it waits, from now on.
-    pub fn set_host(&self, host: bool) {
-        if let Carrier::Thread(_, is_host) = &self.carrier {
-            is_host.store(host, Ordering::SeqCst);
+    /// Says at which place its thread runs green tasks while it waits, from now on; [`green::NONE`] when it no longer does.
+    pub fn set_host(&self, place: u8) {
+        if let Carrier::Thread(_, host) = &self.carrier {
+            host.store(place, Ordering::SeqCst);
             // Who wakes it stores and then looks whether it is a host; it stores that and then looks whether it is woken. One of the two sees the other.
             fence(Ordering::SeqCst);
         }
+    }
+
+    /// Notes that nothing of it runs any more.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing of it runs any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// The id in the trace.
@@ -397,15 +409,16 @@ impl Token {
         // Release: what the waker gave is seen by who goes on.
         self.task.state.store(self.wait | phase, Ordering::SeqCst);
         let worker = match &self.task.carrier {
-            Carrier::Thread(thread, is_host) => {
-                if !is_host.load(Ordering::SeqCst) {
+            Carrier::Thread(thread, host) => {
+                let place = host.load(Ordering::SeqCst);
+                if place == green::NONE {
                     // A task that waits runs, so its thread is known.
                     if let Some(thread) = thread.get() {
                         thread.unpark();
                     }
                     return;
                 }
-                green::HOST
+                place
             }
             Carrier::Green(green) => green.worker.load(Ordering::Relaxed),
         };
@@ -455,7 +468,7 @@ fn adopt() -> *const Task {
     let thread = thread::current();
     let name = thread.name().map(String::from);
     let cell = CELL.load(Ordering::Relaxed);
-    let carrier = Carrier::Thread(thread.into(), AtomicBool::new(false));
+    let carrier = Carrier::Thread(thread.into(), AtomicU8::new(green::NONE));
     begin(&enrolled(Task::new(id, name.as_deref(), cell, 0, carrier)));
     CURRENT.get()
 }
@@ -481,7 +494,9 @@ pub fn leave() {
     let task = CURRENT.replace(std::ptr::null());
     if !task.is_null() {
         // SAFETY: `CURRENT` came from `Arc::into_raw`, and no longer has it.
-        strike(&unsafe { Arc::from_raw(task) });
+        let task = unsafe { Arc::from_raw(task) };
+        strike(&task);
+        task.end();
     }
 }
 
@@ -534,7 +549,7 @@ pub fn begin_cell() {
         None,
         cell,
         0,
-        Carrier::Thread(OnceLock::new(), AtomicBool::new(false)),
+        Carrier::Thread(OnceLock::new(), AtomicU8::new(green::NONE)),
     )));
 }
 

@@ -14,19 +14,22 @@ use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Thread, ThreadId};
 
 use super::task::Task;
 use super::{census, lock};
 
 pub use stack::{STACK_BYTES, is_guard};
-pub use worker::{Coroutine, is_host, others_unwind, park, wait_as_host, yield_as_host, yield_now};
+pub use worker::{Coroutine, host, others_unwind, park, wait_as_host, yield_as_host, yield_now};
 
 /// The most workers: a bit for each in [`New::idle`].
 pub const MOST_WORKERS: usize = 63;
-/// The place of the thread that runs tasks itself, under `workers(1)`.
+/// The first of the places for threads that run tasks themselves, under `workers(1)`. Each such thread has one of its own for as long as it lives: tasks
+/// that it has begun stay with it.
 pub const HOST: u8 = MOST_WORKERS as u8;
+/// No place.
+pub const NONE: u8 = u8::MAX;
 
 /// A task that has not been started.
 pub struct Fresh {
@@ -43,8 +46,8 @@ struct New {
     started: usize,
     /// How many may take new tasks; 0: only the host runs them.
     wanted: usize,
-    /// The thread that runs them then.
-    host: Option<ThreadId>,
+    /// The thread that runs them then, and its place.
+    host: Option<(ThreadId, u8)>,
 }
 
 static NEW: Mutex<New> = Mutex::new(New {
@@ -77,7 +80,7 @@ struct Inbox {
     counted: bool,
 }
 
-static DESKS: [Desk; MOST_WORKERS + 1] = [const {
+static DESKS: [Desk; NONE as usize] = [const {
     Desk {
         inbox: Mutex::new(Inbox {
             ready: Vec::new(),
@@ -88,7 +91,7 @@ static DESKS: [Desk; MOST_WORKERS + 1] = [const {
         }),
         has_mail: AtomicBool::new(false),
     }
-}; MOST_WORKERS + 1];
+}; NONE as usize];
 
 impl Inbox {
     /// Takes the worker out of its sleep; gives the thread to wake when it slept.
@@ -115,7 +118,7 @@ fn default_workers() -> usize {
 
 /// Sets how many workers run green tasks, and gives how many it were; 1 makes the calling thread the one that runs them, if no other is. 0: as it is.
 pub fn set_workers(count: usize) -> usize {
-    let mut new = lock(&NEW);
+    let new = lock(&NEW);
     let before = match new.wanted {
         0 => 1,
         usize::MAX => default_workers(),
@@ -123,40 +126,68 @@ pub fn set_workers(count: usize) -> usize {
     };
     let me = thread::current().id();
     // What another thread runs stays where it is.
-    if count == 0 || new.host.is_some_and(|host| host != me) {
+    if count == 0 || new.host.is_some_and(|(host, _)| host != me) {
         return before;
     }
-    let was_host = new.host.is_some();
-    let is_host = count == 1;
-    new.host = is_host.then_some(me);
-    new.wanted = if is_host { 0 } else { count.min(MOST_WORKERS) };
-    drop(new);
-    if is_host {
-        worker::become_host();
-    } else if was_host {
-        worker::host_no_more();
+    if count > 1 {
+        change(new, count.min(MOST_WORKERS), None);
+    } else if let Some(place) = worker::host_place() {
+        change(new, 0, Some((me, place)));
     }
     before
 }
 
-/// Makes the calling thread the only worker, and gives how many it were; `None` when it is that already, or another is.
+/// Lets others run new tasks from now on: `wanted` workers, or the host. Those that lie in a line go to them.
+fn change(mut new: MutexGuard<'_, New>, wanted: usize, host: Option<(ThreadId, u8)>) {
+    let before = std::mem::replace(&mut new.host, host);
+    new.wanted = wanted;
+    let mut waiting = std::mem::take(&mut new.queue);
+    WAITING.store(0, Ordering::Relaxed);
+    drop(new);
+    if let Some((_, place)) = before
+        && before != host
+    {
+        waiting.extend(worker::take_fresh(place));
+    }
+    for Fresh { task, body } in waiting {
+        // A task that no thread can be had for is lost like one of a thread that could not be started.
+        let _ = start(task, body);
+    }
+}
+
+/// Makes the calling thread the only worker, and gives what to [restore]; `None` when it is that already, or another is.
 pub fn become_only() -> Option<usize> {
-    if lock(&NEW).host.is_some() {
+    let new = lock(&NEW);
+    if new.host.is_some() {
         return None;
     }
-    let before = set_workers(1);
-    // Another thread may have come first.
-    (lock(&NEW).host == Some(thread::current().id())).then_some(before)
+    let place = worker::host_place()?;
+    let before = new.wanted;
+    change(new, 0, Some((thread::current().id(), place)));
+    Some(before)
+}
+
+/// Ends what [`become_only`] began.
+pub fn restore(wanted: usize) {
+    let new = lock(&NEW);
+    if new
+        .host
+        .is_some_and(|(host, _)| host == thread::current().id())
+    {
+        change(new, wanted, None);
+    }
 }
 
 /// Goes back to as many workers as there are cores.
 pub fn reset_workers() {
-    let mut new = lock(&NEW);
-    let was_host = new.host.take().is_some();
-    new.wanted = usize::MAX;
-    drop(new);
-    if was_host {
-        worker::host_no_more();
+    change(lock(&NEW), usize::MAX, None);
+}
+
+/// The thread at this place ends: if it is the one that runs the tasks, workers do from now on.
+fn host_ends(place: u8) {
+    let new = lock(&NEW);
+    if new.host.is_some_and(|(_, host)| host == place) {
+        change(new, usize::MAX, None);
     }
 }
 
@@ -167,9 +198,9 @@ pub fn reset_workers() {
 pub fn start(task: Arc<Task>, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let fresh = Fresh { task, body };
     let mut new = lock(&NEW);
-    if new.wanted == 0 {
+    if let Some((_, place)) = new.host {
         drop(new);
-        worker::fresh_for_host(fresh);
+        worker::fresh_for_host(place, fresh);
         return Ok(());
     }
     new.queue.push_back(fresh);
@@ -180,16 +211,16 @@ pub fn start(task: Arc<Task>, body: Box<dyn FnOnce() + Send>) -> io::Result<()> 
     } else {
         (1 << wanted) - 1
     };
-    let idle = new.idle & may_take;
-    if idle != 0 {
-        let worker = idle.trailing_zeros() as usize;
+    while new.idle & may_take != 0 {
+        let worker = (new.idle & may_take).trailing_zeros() as usize;
         new.idle &= !(1 << worker);
         let roused = lock(&DESKS[worker].inbox).rouse();
-        drop(new);
+        // One that was roused for something else, and has not taken its bit out yet, has that to do: another one takes this.
         if let Some(thread) = roused {
+            drop(new);
             thread.unpark();
+            return Ok(());
         }
-        return Ok(());
     }
     if new.started >= wanted {
         return Ok(());
@@ -245,10 +276,12 @@ pub fn take_not_begun(wanted: impl Fn(&Task) -> bool) -> Vec<Fresh> {
         .partition::<Vec<_>, _>(|fresh| wanted(&fresh.task));
     new.queue = kept.into();
     WAITING.store(new.queue.len(), Ordering::Relaxed);
+    let host = new.host;
     drop(new);
-    let mut inbox = lock(&DESKS[usize::from(HOST)].inbox);
-    taken.extend(inbox.fresh.extract_if(.., |fresh| wanted(&fresh.task)));
-    drop(inbox);
+    if let Some((_, place)) = host {
+        let mut inbox = lock(&DESKS[usize::from(place)].inbox);
+        taken.extend(inbox.fresh.extract_if(.., |fresh| wanted(&fresh.task)));
+    }
     taken.extend(worker::take_not_begun_here(wanted));
     taken
 }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use corosensei::{CoroutineResult, Yielder};
 use threadbook_timeline::format::Kind;
 
 use super::stack::{self, GreenStack};
-use super::{DESKS, Fresh, HOST, NEW, WAITING, next_new};
+use super::{DESKS, Fresh, HOST, NEW, NONE, WAITING, next_new};
 use crate::hooks;
 use crate::recorder;
 use crate::rt::task::{self, Ended, Task, Token};
@@ -36,6 +36,9 @@ const STACKS: usize = 128;
 /// How often an idle worker looks at its desk before it sleeps, where another core can bring it something: about 2 us.
 const LOOKS: u32 = 200;
 
+/// How long a worker waits before it looks again whether there is a stack for a new task.
+const STARVED: Duration = Duration::from_millis(1);
+
 /// What a thread that runs green tasks keeps for itself.
 struct Local {
     /// Its place among the [`DESKS`], or [`NONE`].
@@ -54,9 +57,11 @@ struct Local {
     looks: Cell<bool>,
     /// The task that gives the thread up is ready all the same.
     yields: Cell<bool>,
+    /// How many tasks it has begun that have not ended.
+    begun: Cell<usize>,
+    /// New tasks for which there was no stack.
+    starved: RefCell<VecDeque<Fresh>>,
 }
-
-const NONE: u8 = u8::MAX;
 
 /// What a worker does next.
 enum Next {
@@ -102,6 +107,8 @@ thread_local! {
             turns: Cell::new(0),
             looks: Cell::new(false),
             yields: Cell::new(false),
+            begun: Cell::new(0),
+            starved: RefCell::new(VecDeque::new()),
         }
     };
 }
@@ -123,7 +130,7 @@ pub fn start(number: usize) -> io::Result<()> {
             LOCAL.with(|local| {
                 local.number.set(number as u8);
                 loop {
-                    local.run_one(|_| false);
+                    local.run_one(&|_| false);
                 }
             });
         });
@@ -133,36 +140,62 @@ pub fn start(number: usize) -> io::Result<()> {
     started.map(drop)
 }
 
-/// Makes the calling thread the one that runs green tasks, while it waits.
-pub fn become_host() {
+/// Which of the places for hosts belong to a thread, or to the tasks that one has left behind.
+static TAKEN: [AtomicBool; (NONE - HOST) as usize] =
+    [const { AtomicBool::new(false) }; (NONE - HOST) as usize];
+
+/// Gives the calling thread's place as one that runs tasks itself, its own from the first time on. `None` when all are taken, or it is a worker.
+pub fn host_place() -> Option<u8> {
     overflow::watch();
-    lock(&DESKS[usize::from(HOST)].inbox).thread = Some(thread::current());
     local(|local| {
-        if local.number.get() == NONE {
-            local.number.set(HOST);
+        let mut number = local.number.get();
+        if number == NONE {
+            let free = TAKEN
+                .iter()
+                .position(|taken| !taken.swap(true, Ordering::AcqRel))?;
+            number = HOST + free as u8;
+            lock(&DESKS[usize::from(number)].inbox).thread = Some(thread::current());
+            local.number.set(number);
         }
-    });
+        (number >= HOST).then_some(number)
+    })
+    .flatten()
 }
 
-/// New tasks that the host did not come to are for the workers now. Those that it has begun stay with it.
-pub fn host_no_more() {
-    let mut fresh: Vec<Fresh> = std::mem::take(&mut lock(&DESKS[usize::from(HOST)].inbox).fresh);
-    local(|local| {
-        if local.number.get() != HOST {
+impl Drop for Local {
+    /// A thread ends that ran tasks itself. Those that it has begun can go on nowhere else, and keep its place; the others are for the workers.
+    fn drop(&mut self) {
+        stack::give(self.stacks.get_mut().drain(..));
+        let number = self.number.get();
+        if !(HOST..NONE).contains(&number) {
             return;
         }
-        let mut ready = local.ready.borrow_mut();
-        for next in std::mem::take(&mut *ready) {
+        super::host_ends(number);
+        let mut new = take_fresh(number);
+        for next in std::mem::take(self.ready.get_mut()) {
             match next {
-                Next::Begin(new) => fresh.push(new),
-                Next::GoOn(_) => ready.push_back(next),
+                Next::Begin(fresh) => new.push(fresh),
+                // Its coroutine must not be reached from elsewhere, and who waits for it waits in vain.
+                Next::GoOn(task) => std::mem::forget(task),
             }
         }
-    });
-    for Fresh { task, body } in fresh {
-        // A task that no thread can be had for is lost like one of a thread that could not be started; it is on no roster yet.
-        let _ = super::start(task, body);
+        for Fresh { task, body } in new {
+            let _ = super::start(task, body);
+        }
+        if self.begun.get() == 0 {
+            lock(&DESKS[usize::from(number)].inbox).thread = None;
+            TAKEN[usize::from(number - HOST)].store(false, Ordering::Release);
+        }
     }
+}
+
+/// Takes the new tasks that a host has not come to.
+pub fn take_fresh(place: u8) -> Vec<Fresh> {
+    let mut fresh: Vec<Fresh> = std::mem::take(&mut lock(&DESKS[usize::from(place)].inbox).fresh);
+    if is_mine(place) {
+        fresh.extend(take_not_begun_here(|_| true));
+    }
+    fresh
 }
 
 /// Takes the new tasks out of the host's line that are `wanted`, if the calling thread is the host.
@@ -181,13 +214,13 @@ pub fn take_not_begun_here(wanted: impl Fn(&Task) -> bool) -> Vec<Fresh> {
     .unwrap_or_default()
 }
 
-/// Gives the host a new task.
-pub fn fresh_for_host(fresh: Fresh) {
-    if is_mine(HOST) {
+/// Gives the host at `place` a new task.
+pub fn fresh_for_host(place: u8, fresh: Fresh) {
+    if is_mine(place) {
         local(|local| local.ready.borrow_mut().push_back(Next::Begin(fresh)));
         return;
     }
-    let desk = &DESKS[usize::from(HOST)];
+    let desk = &DESKS[usize::from(place)];
     let mut inbox = lock(&desk.inbox);
     inbox.fresh.push(fresh);
     desk.has_mail.store(true, Ordering::Release);
@@ -203,9 +236,10 @@ pub fn is_mine(number: u8) -> bool {
     local(|local| local.number.get() == number) == Some(true)
 }
 
-/// Whether the calling thread runs green tasks while it waits, and none runs on it now.
-pub fn is_host() -> bool {
-    is_mine(HOST)
+/// The place of the calling thread, if it runs green tasks while it waits.
+pub fn host() -> Option<u8> {
+    let number = local(|local| local.number.get()).unwrap_or(NONE);
+    (HOST..NONE).contains(&number).then_some(number)
 }
 
 /// A task of this worker is ready again.
@@ -250,20 +284,37 @@ pub fn yield_now() {
 
 /// Gives the worker to another task until this one is ready again.
 fn suspend(task: &Task) {
-    let unwinds = unwinding();
-    if unwinds {
-        local(|local| local.unwinding.set(local.unwinding.get() + 1));
-    }
+    let _mine = Unwinding::note();
     // SAFETY: the running task suspends itself; its coroutine set the yielder at its start, and lives on the stack that this runs on.
     unsafe { (*task.green().yielder.get()).suspend(()) };
-    if unwinds {
-        local(|local| local.unwinding.set(local.unwinding.get() - 1));
+}
+
+/// While this is there, `thread::panicking` speaks of a task of this thread that does not run: it gave the thread up in the middle of its unwinding.
+struct Unwinding(bool);
+
+impl Unwinding {
+    /// Notes it if the calling task unwinds, and is about to let others run on its thread.
+    fn note() -> Unwinding {
+        let unwinds = unwinding();
+        if unwinds {
+            local(|local| local.unwinding.set(local.unwinding.get() + 1));
+        }
+        Unwinding(unwinds)
+    }
+}
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if self.0 {
+            local(|local| local.unwinding.set(local.unwinding.get() - 1));
+        }
     }
 }
 
 /// Waits as the thread that runs the tasks itself: runs them until the token is woken or `deadline` has passed.
 pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
     local(|local| local.since.set(recorder::ticks_if_recording()));
+    let _mine = Unwinding::note();
     loop {
         if let Some(ended) = token.ended() {
             return ended;
@@ -276,7 +327,7 @@ pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
         }
         let ran = local(|local| {
             local.wake_at(deadline);
-            local.run_one(|_| token.ended().is_some());
+            local.run_one(&|_| token.ended().is_some());
         });
         if ran.is_none() {
             thread::yield_now();
@@ -286,6 +337,7 @@ pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
 
 /// Lets every task run once that is ready now, as the thread that runs them itself.
 pub fn yield_as_host() {
+    let _mine = Unwinding::note();
     local(|local| {
         local.since.set(recorder::ticks_if_recording());
         local.take_mail();
@@ -310,12 +362,12 @@ impl Local {
     }
 
     /// Runs the next task until it gives the thread up; sleeps when there is none, until there is or `done` says so.
-    fn run_one(&self, done: impl Fn(&Local) -> bool) {
+    fn run_one(&self, done: &dyn Fn(&Local) -> bool) {
         self.take_mail();
         self.fire_timers();
         let turn = self.turns.get().wrapping_add(1);
         self.turns.set(turn);
-        let is_host = self.number.get() == HOST;
+        let is_host = self.number.get() >= HOST;
         let mut next = None;
         if turn.is_multiple_of(LOOK_FOR_NEW) && !is_host {
             next = next_new(usize::from(self.number.get())).map(Next::Begin);
@@ -323,6 +375,14 @@ impl Local {
         next = next.or_else(|| self.ready.borrow_mut().pop_front());
         if next.is_none() && !is_host {
             next = next_new(usize::from(self.number.get())).map(Next::Begin);
+        }
+        if next.is_none() && !self.starved.borrow().is_empty() {
+            // Where there was no stack there may be one now. In between it sleeps for a while.
+            self.idle(done);
+            next = self.starved.borrow_mut().pop_front().map(Next::Begin);
+            if next.is_none() {
+                return;
+            }
         }
         match next {
             Some(next) => self.run(next),
@@ -378,6 +438,18 @@ impl Local {
         }
     }
 
+    /// Throws away the next timers, as long as they are of waits that have ended: no time limit of theirs will wake anybody.
+    fn drop_stale_timers(&self) {
+        let mut timers = self.timers.borrow_mut();
+        while timers
+            .peek()
+            .is_some_and(|Reverse(timer)| !timer.token.is_waiting())
+        {
+            timers.pop();
+            self.stale.set(self.stale.get().saturating_sub(1));
+        }
+    }
+
     /// Runs a task until it suspends itself or ends.
     fn run(&self, next: Next) {
         let task = match next {
@@ -394,7 +466,7 @@ impl Local {
             },
         };
         let number = self.number.get();
-        let before = task::carry(&task, if number == HOST { u8::MAX } else { number + 1 });
+        let before = task::carry(&task, if number >= HOST { u8::MAX } else { number + 1 });
         // SAFETY: a started task's coroutine is there until it ends, and is reached by its own worker alone, which is this thread.
         let coroutine = unsafe { &mut *task.green().coroutine.get() };
         let result = coroutine
@@ -425,7 +497,9 @@ impl Local {
                 if let Some(coroutine) = coroutine.take() {
                     self.keep(coroutine.into_stack());
                 }
+                self.begun.set(self.begun.get() - 1);
                 task::strike(&task);
+                task.end();
             }
         }
     }
@@ -462,20 +536,19 @@ impl Local {
         // SAFETY: the task has not begun, so nobody else knows where it runs.
         unsafe { *green.coroutine.get() = Some(coroutine) };
         task::enroll(&task, usize::from(self.number.get()) % task::PARTS);
+        self.begun.set(self.begun.get() + 1);
         Some(task)
     }
 
     #[cold]
     fn no_stack(&self, fresh: Fresh, why: &io::Error) {
-        hooks::say(&format!(
-            "threadbook: no stack for a further task ({why}); it begins when another one has ended"
-        ));
-        // Behind those that are ready: when one of them ends, there is a stack.
-        let mut ready = self.ready.borrow_mut();
-        if ready.is_empty() {
-            thread::yield_now();
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if !TOLD.swap(true, Ordering::Relaxed) {
+            hooks::say(&format!(
+                "threadbook: no stack for a further task ({why}); tasks begin when others have ended"
+            ));
         }
-        ready.push_back(Next::Begin(fresh));
+        self.starved.borrow_mut().push_back(fresh);
     }
 
     fn keep(&self, stack: GreenStack) {
@@ -487,7 +560,7 @@ impl Local {
     }
 
     /// Sleeps until there is something to do, or until a timer's time.
-    fn idle(&self, done: impl Fn(&Local) -> bool) {
+    fn idle(&self, done: &dyn Fn(&Local) -> bool) {
         let number = usize::from(self.number.get());
         let desk = &DESKS[number];
         if many_cores() {
@@ -501,8 +574,13 @@ impl Local {
                 std::hint::spin_loop();
             }
         }
-        let is_host = number == usize::from(HOST);
+        let is_host = number >= usize::from(HOST);
+        self.drop_stale_timers();
         let mut until = self.timers.borrow().peek().map(|Reverse(timer)| timer.at);
+        if !self.starved.borrow().is_empty() {
+            let at = now() + STARVED;
+            until = Some(until.map_or(at, |other| other.min(at)));
+        }
         if is_host && let Some(at) = WAKE_AT.try_with(Cell::get).ok().flatten() {
             until = Some(until.map_or(at, |other| other.min(at)));
         }

@@ -1,0 +1,292 @@
+//! What once went wrong between the engines, the census and unwinding: each a program of its own, since libtest's threads would mean "no verdict", and some
+//! ended the process. What each must do is asserted in it; how many deadlocks it must tell of is counted outside.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool as StdBool;
+
+use threadbook_prelude::*;
+
+/// Does something when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Longest that one of these programs may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The name, how many deadlocks are told, and what is run.
+type Case = (&'static str, usize, fn());
+
+const CASES: &[Case] = &[
+    ("new tasks go to the one worker", 0, || {
+        let tasks: Vec<_> = (0..50).map(|_| go(|| work(ms(1)))).collect();
+        workers(1);
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+    }),
+    ("new tasks go back to the workers", 0, || {
+        let (tx, rx) = channel();
+        for number in 0..50 {
+            let tx = tx.clone();
+            go(move || tx.send(number).unwrap());
+        }
+        drop(tx);
+        workers(1);
+        workers(2);
+        assert_eq!(rx.iter().count(), 50);
+    }),
+    ("who was the one worker is woken by who is", 0, || {
+        let (tx, rx) = channel();
+        let ada = spawn(move || {
+            workers(1);
+            workers(2);
+            rx.recv().unwrap()
+        });
+        sleep(ms(20));
+        workers(1);
+        tx.send(7).unwrap();
+        assert_eq!(ada.join().unwrap(), 7);
+    }),
+    ("a task that has begun goes on nowhere else", 0, || {
+        let (tx, rx) = channel();
+        let moved = Arc::new(StdBool::new(false));
+        let theirs = moved.clone();
+        let ada = spawn(move || {
+            workers(1);
+            go(move || {
+                let began_on = std::thread::current().id();
+                rx.recv().unwrap();
+                theirs.store(std::thread::current().id() != began_on, Ordering::SeqCst);
+            });
+            yield_now();
+            workers(2);
+        });
+        ada.join().unwrap();
+        workers(1);
+        tx.send(()).unwrap();
+        sleep(ms(50));
+        assert!(!moved.load(Ordering::SeqCst));
+    }),
+    ("the one worker ends, and others take over", 0, || {
+        spawn(|| workers(1)).join().unwrap();
+        assert_eq!(go(|| 5).join().unwrap(), 5);
+    }),
+    (
+        "a scope is not left when a result's destructor panics",
+        0,
+        || {
+            workers(1);
+            let ended = StdBool::new(false);
+            scope(|s| {
+                s.spawn(|| {
+                    sleep(ms(100));
+                    ended.store(true, Ordering::SeqCst);
+                });
+                go(|| OnDrop(|| panic!("a bad destructor")));
+            });
+            assert!(ended.load(Ordering::SeqCst));
+            let (_tx, rx) = channel::<()>();
+            assert!(rx.recv_timeout(ms(5)).is_err());
+        },
+    ),
+    (
+        "a worker outlives a result's destructor that panics",
+        1,
+        || {
+            let bad = go(|| OnDrop(|| panic!("a bad destructor")));
+            while !bad.is_finished() {
+                yield_now();
+            }
+            drop(bad);
+            deadlock_of_a_task();
+        },
+    ),
+    ("a result's destructor may be cut off", 1, || {
+        let (_tx, rx) = channel::<()>();
+        let mut rx = Some(rx);
+        program(move || {
+            let rx = rx.take().unwrap();
+            go(move || OnDrop(move || _ = rx.recv()));
+            sleep(ms(20));
+        });
+        deadlock_of_a_task();
+    }),
+    (
+        "a thread's result may be cut off in its destructor",
+        1,
+        || {
+            let (_tx, rx) = channel::<()>();
+            let mut rx = Some(rx);
+            program(move || {
+                let rx = rx.take().unwrap();
+                spawn(move || OnDrop(move || _ = rx.recv()));
+                sleep(ms(20));
+            });
+            deadlock_of_a_task();
+        },
+    ),
+    (
+        "what a task that never began has, is dropped on a stack",
+        0,
+        || {
+            let till = Arc::new(Mutex::new(0));
+            let theirs = till.clone();
+            let holder = spawn(move || {
+                let _held = theirs.lock().unwrap();
+                sleep(ms(30));
+            });
+            while till.try_lock().is_ok() {
+                yield_now();
+            }
+            program(|| {
+                for _ in 0..20 {
+                    let till = till.clone();
+                    let takes = OnDrop(move || *till.lock().unwrap() += 1);
+                    let yields = OnDrop(yield_now);
+                    go(move || {
+                        let _both = (takes, yields);
+                        work(ms(5));
+                    });
+                }
+            });
+            holder.join().unwrap();
+        },
+    ),
+    ("a scope is told once that it waits in vain", 2, || {
+        let till = Mutex::new(0);
+        let held = till.lock().unwrap();
+        let (_tx, rx) = channel::<()>();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                s.spawn(|| {
+                    // In a destructor it waits for what this thread has, and gets it when this one unwinds no further than here.
+                    let _takes = OnDrop(|| drop(till.try_lock()));
+                    let _ = rx.recv();
+                });
+            });
+        }));
+        assert!(ended.is_err());
+        drop(held);
+        deadlock_of_a_task();
+    }),
+    ("a time limit that is over hides no deadlock", 1, || {
+        let (tx, rx) = channel::<()>();
+        let (_never, waits) = channel::<()>();
+        let task = go(move || {
+            rx.recv_timeout(Duration::from_secs(3600)).unwrap();
+            let _ = waits.recv();
+        });
+        tx.send(()).unwrap();
+        let joined = catch_unwind(AssertUnwindSafe(|| drop(task.join())));
+        assert!(joined.is_err());
+    }),
+    ("tasks do not unwind because the one worker does", 0, || {
+        workers(1);
+        let till = Arc::new(Mutex::new(0));
+        let theirs = till.clone();
+        let mut task = Some(go(move || {
+            let _held = theirs.lock().unwrap();
+            sleep(ms(5));
+        }));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _joins = OnDrop(|| task.take().unwrap().join().unwrap());
+            yield_now();
+            std::panic::resume_unwind(Box::new("the cell's own"));
+        }));
+        assert!(panicked.is_err() && !till.is_poisoned());
+    }),
+    ("a new task finds the worker that sleeps", 0, || {
+        workers(2);
+        for _ in 0..100 {
+            let (tx, rx) = channel();
+            let flag = Arc::new(StdBool::new(false));
+            let theirs = flag.clone();
+            let spins = go(move || {
+                rx.recv().unwrap();
+                while !theirs.load(Ordering::SeqCst) {
+                    std::hint::spin_loop();
+                }
+            });
+            sleep(ms(1));
+            tx.send(()).unwrap();
+            go(move || flag.store(true, Ordering::SeqCst))
+                .join()
+                .unwrap();
+            spins.join().unwrap();
+        }
+    }),
+];
+
+/// A deadlock of main and a green task, which is told and survived.
+fn deadlock_of_a_task() {
+    let (_tx, rx) = channel::<()>();
+    let joined = catch_unwind(AssertUnwindSafe(|| drop(go(move || rx.recv()).join())));
+    assert!(joined.is_err());
+}
+
+const NAME: &str = "THREADBOOK_ENGINES";
+
+fn main() {
+    if let Ok(name) = std::env::var(NAME) {
+        let case = CASES.iter().find(|case| case.0 == name);
+        (case.expect("one of the cases").2)();
+        eprintln!("came to its end");
+        return;
+    }
+    let mut failed = 0;
+    for (name, deadlocks, _) in CASES {
+        match run(name, *deadlocks) {
+            Ok(()) => println!("test {name} ... ok"),
+            Err(why) => {
+                failed += 1;
+                println!("test {name} ... FAILED: {why}");
+            }
+        }
+    }
+    let passed = CASES.len() - failed;
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
+    );
+    assert!(failed == 0);
+}
+
+fn run(name: &str, deadlocks: usize) -> Result<(), String> {
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .env(NAME, name)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let pipe = child.stderr.take().expect("piped");
+    let reader = std::thread::spawn(move || std::io::read_to_string(pipe).unwrap_or_default());
+    let begin = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("a child of ours") {
+            Some(status) => break Some(status),
+            None if begin.elapsed() > DEADLINE => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    let said = reader.join().expect("it reads");
+    let told = said
+        .lines()
+        .filter(|line| line.starts_with("deadlock:"))
+        .count();
+    let said: String = said.chars().take(2000).collect();
+    match status {
+        None => Err(format!("not done after {DEADLINE:?}\n{said}")),
+        Some(status) if !status.success() => Err(format!("{status}\n{said}")),
+        Some(_) if told != deadlocks => Err(format!("{told} deadlocks, not {deadlocks}\n{said}")),
+        Some(_) => Ok(()),
+    }
+}
