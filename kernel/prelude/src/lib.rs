@@ -53,10 +53,8 @@ mod wait_group;
 pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize};
 pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 pub use barrier::{Barrier, BarrierWaitResult};
-pub use channel::{
-    IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter, after, bounded, channel, never,
-    tick,
-};
+pub use channel::{IntoIter, Iter, Receiver, SendTimeoutError, Sender, TryIter};
+pub use channel::{after, bounded, channel, never, tick};
 pub use check::CheckFailed;
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use display::EvcxrDisplay;
