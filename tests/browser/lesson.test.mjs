@@ -206,8 +206,8 @@ before(async () => {
       "--disable-sync",
     ],
   });
-  // High enough for all cells of the lesson: JupyterLab leaves out of the page what is far from the view.
-  page = await browser.newPage({ viewport: { width: 1300, height: 7000 } });
+  // High enough for all cells of each lesson: JupyterLab leaves out of the page what is far from the view.
+  page = await browser.newPage({ viewport: { width: 1300, height: 14_000 } });
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
   // Only the browser's own "Leave site?" can come, when the launcher is opened over a notebook that was changed.
@@ -249,7 +249,8 @@ test("the first view of a shipped lesson shows its pictures", async () => {
   await shot("first-view");
 });
 
-test("all cells run by keyboard, and only those are red that say so", async () => {
+/** Clears what a lesson was shipped with, runs all its cells by keyboard, and sees that each ran once, those drew that should, and those are red that say so. */
+async function runAllByKeyboard() {
   await select(0);
   // What was shipped goes away first, so that what is seen afterwards is what this kernel made.
   await page.locator("#jp-MainMenu >> text=Edit").click();
@@ -284,10 +285,15 @@ test("all cells run by keyboard, and only those are red that say so", async () =
   for (const at of drawn()) {
     assert.ok(pictures.includes(at), `cell ${at} shows a picture again:\n${await cellsInWords()}`);
   }
-  // One shows what the compiler refuses; the other is the check of the exercise, which nobody has solved here.
   const onPurpose = places((cell) => cell.metadata.tags?.includes("raises-exception"));
-  assert.equal(onPurpose.length, 2, "two cells of lesson 01 are red on purpose");
   assert.deepEqual(await having(RED), onPurpose, `the red cells are those that say so:\n${await cellsInWords()}`);
+  return onPurpose;
+}
+
+test("all cells run by keyboard, and only those are red that say so", async () => {
+  const onPurpose = await runAllByKeyboard();
+  // One shows what the compiler refuses; the other is the check of the exercise, which nobody has solved here.
+  assert.equal(onPurpose.length, 2, "two cells of lesson 01 are red on purpose");
   for (const [at, says] of [
     [onPurpose[0], /E0499/],
     [onPurpose[1], /one closure ended before the other one began/],
@@ -328,6 +334,20 @@ test("a cell is changed and run again, and its new output and picture are there"
   assert.ok(!(await cell(at).locator(".jp-OutputArea").innerText()).includes("rye is ready"), "what the old text printed is gone");
   await shot("changed-cell");
 });
+
+for (const lesson of ["02_spawn.ipynb", "07_channels.ipynb"]) {
+  test(`all cells of ${lesson} run by keyboard as well`, async () => {
+    shipped = JSON.parse(readFileSync(join(COURSE, lesson), "utf8"));
+    // In a workspace of its own: JupyterLab would open the lessons before it as well.
+    await page.goto(`${address}/lab/workspaces/lesson-${lesson.slice(0, 2)}/tree/${lesson}?token=${TOKEN}`);
+    await see(".jp-NotebookPanel-toolbar >> text=Rust (Threadbook)", "the name of the kernel");
+    await until((count) => document.querySelectorAll(".jp-Notebook .jp-Cell").length === count, `all cells of ${lesson}`, shipped.cells.length);
+    await idle();
+    assert.ok(drawn().length >= 3, `${lesson} ships with pictures, not with ${drawn().length}`);
+    await runAllByKeyboard();
+    await shot(lesson.replace(".ipynb", ""));
+  });
+}
 
 test("the launcher shows the kernel with its logo", async () => {
   await page.goto(`${address}/lab?reset&token=${TOKEN}`);
