@@ -29,7 +29,7 @@ const LONGEST_VALUE: usize = 300;
 /// With a [`CheckFailed`] at the first run in which the call panicked, came to a deadlock, gave another result, or a fact did not hold or could not be told.
 /// With words when a fact holds also of a program that does nothing: such a fact checks nothing. "Nobody slept" is one; "all finished, and nobody slept" is none.
 ///
-/// ```
+/// ```standalone_crate
 /// # use threadbook_prelude::*;
 /// fn bake(trays: i32) -> i32 {
 ///     let bakers: Vec<_> = (0..trays).map(|tray| spawn(move || tray)).collect();

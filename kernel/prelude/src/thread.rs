@@ -121,12 +121,13 @@ where
 /// Sets how many workers run green tasks, for this cell only, and gives how many it were. 0 changes nothing.
 ///
 /// With `workers(1)` all is one thread: the calling one runs the tasks itself, whenever it waits or yields, each until it waits, in the order in which they
-/// became ready. So the same cell gives the same order every time. A task that still waits when such a cell ends goes on only while a later cell waits.
+/// became ready. So the same cell gives the same order every time. A task that still waits when such a cell ends goes on only while a later cell waits, and
+/// never when the thread has ended.
 /// Threads by [`spawn`] are threads all the same. In a green task it changes nothing, and nor does it while another thread runs the tasks.
 ///
 /// Go's `runtime.GOMAXPROCS`, but that Go's main goroutine is one among the others.
 ///
-/// ```
+/// ```standalone_crate
 /// # use threadbook_prelude::*;
 /// let before = workers(1);
 /// let order = Arc::new(Mutex::new(Vec::new()));

@@ -7,7 +7,7 @@ use std::sync::{MutexGuard as Turn, PoisonError};
 
 use threadbook_prelude::*;
 
-/// The number of workers is one for the whole process: tests that set it take turns.
+/// The number of workers is one for the whole process, and a test's thread that is the one worker takes what it has begun with it: tests take turns.
 fn turn() -> Turn<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,6 +130,7 @@ fn a_wait_gives_the_worker_to_another_task() {
 
 #[test]
 fn sleeping_tasks_sleep_at_the_same_time() {
+    let _turn = turn();
     let begin = Instant::now();
     let tasks: Vec<_> = (0..200).map(|_| go(|| sleep(ms(50)))).collect();
     tasks.into_iter().for_each(|task| task.join().unwrap());
@@ -141,6 +142,7 @@ fn sleeping_tasks_sleep_at_the_same_time() {
 
 #[test]
 fn a_panic_stays_inside_its_task() {
+    let _turn = turn();
     for _ in 0..200 {
         let burnt = go_named("ada", || -> u32 {
             std::panic::resume_unwind(Box::new("burnt"))
@@ -189,6 +191,7 @@ fn a_task_that_waits_while_it_unwinds_spoils_nothing_for_others() {
 
 #[test]
 fn a_poisoned_lock_is_poisoned_by_a_green_task_too() {
+    let _turn = turn();
     let till = Arc::new(Mutex::new(0));
     let theirs = till.clone();
     let burnt = go(move || {
@@ -253,6 +256,7 @@ fn a_hundred_thousand_tasks_wait_at_once() {
 
 #[test]
 fn scoped_tasks_borrow() {
+    let _turn = turn();
     let (mut loaves, till) = (vec![3, 1, 2], Mutex::new(0));
     scope(|s| {
         s.go(|| loaves.sort_unstable());
@@ -323,6 +327,7 @@ fn a_program_takes_what_it_started_with_it() {
 
 #[test]
 fn a_program_that_panics_is_over_too() {
+    let _turn = turn();
     let (tx, rx) = channel::<u32>();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         program(|| {
