@@ -86,7 +86,7 @@ const CASES: &[Case] = &[
                     sleep(ms(100));
                     ended.store(true, Ordering::SeqCst);
                 });
-                go(|| OnDrop(|| panic!("a bad destructor")));
+                alone_with_its_result(go, || OnDrop(|| panic!("a bad destructor")));
             });
             assert!(ended.load(Ordering::SeqCst));
             let (_tx, rx) = channel::<()>();
@@ -97,11 +97,17 @@ const CASES: &[Case] = &[
         "a worker outlives a result's destructor that panics",
         1,
         || {
-            let bad = go(|| OnDrop(|| panic!("a bad destructor")));
-            while !bad.is_finished() {
+            let reached = Arc::new(StdBool::new(false));
+            let theirs = reached.clone();
+            alone_with_its_result(go, move || {
+                OnDrop(move || {
+                    theirs.store(true, Ordering::SeqCst);
+                    panic!("a bad destructor")
+                })
+            });
+            while !reached.load(Ordering::SeqCst) {
                 yield_now();
             }
-            drop(bad);
             deadlock_of_a_task();
         },
     ),
@@ -110,7 +116,7 @@ const CASES: &[Case] = &[
         let mut rx = Some(rx);
         program(move || {
             let rx = rx.take().unwrap();
-            go(move || OnDrop(move || _ = rx.recv()));
+            alone_with_its_result(go, move || OnDrop(move || _ = rx.recv()));
             sleep(ms(20));
         });
         deadlock_of_a_task();
@@ -123,7 +129,7 @@ const CASES: &[Case] = &[
             let mut rx = Some(rx);
             program(move || {
                 let rx = rx.take().unwrap();
-                spawn(move || OnDrop(move || _ = rx.recv()));
+                alone_with_its_result(spawn, move || OnDrop(move || _ = rx.recv()));
                 sleep(ms(20));
             });
             deadlock_of_a_task();
@@ -220,6 +226,19 @@ const CASES: &[Case] = &[
         }
     }),
 ];
+
+/// Starts a task whose handle is gone before it ends: so it is the task that drops its result.
+fn alone_with_its_result<T: Send + 'static>(
+    start: fn(Box<dyn FnOnce() -> T + Send>) -> JoinHandle<T>,
+    body: impl FnOnce() -> T + Send + 'static,
+) {
+    let (gate, opened) = channel();
+    drop(start(Box::new(move || {
+        opened.recv().unwrap();
+        body()
+    })));
+    gate.send(()).unwrap();
+}
 
 /// A deadlock of main and a green task, which is told and survived.
 fn deadlock_of_a_task() {
