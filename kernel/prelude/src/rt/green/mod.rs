@@ -121,8 +121,7 @@ pub fn set_workers(count: usize) -> usize {
     let new = lock(&NEW);
     let before = match new.wanted {
         0 => 1,
-        usize::MAX => default_workers(),
-        wanted => wanted,
+        wanted => default_or(wanted),
     };
     let me = thread::current().id();
     // What another thread runs stays where it is.
@@ -206,11 +205,8 @@ pub fn start(task: Arc<Task>, body: Box<dyn FnOnce() + Send>) -> io::Result<()> 
     new.queue.push_back(fresh);
     WAITING.store(new.queue.len(), Ordering::Relaxed);
     let wanted = default_or(new.wanted);
-    let may_take = if wanted >= 64 {
-        u64::MAX
-    } else {
-        (1 << wanted) - 1
-    };
+    // A shift that is in range: there are at most `MOST_WORKERS`.
+    let may_take: u64 = (1 << wanted) - 1;
     while new.idle & may_take != 0 {
         let worker = (new.idle & may_take).trailing_zeros() as usize;
         new.idle &= !(1 << worker);
