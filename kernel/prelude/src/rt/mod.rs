@@ -55,6 +55,21 @@ pub fn point() {
     }
 }
 
+/// Gives the id of the calling task in the trace.
+#[inline(always)]
+pub fn me() -> u32 {
+    task::with_current(Task::id)
+}
+
+/// [`me`], where nothing panics and a [`point`] would do nothing; else 0.
+#[inline(always)]
+pub fn me_if_calm() -> u32 {
+    if thread::panicking() {
+        return 0;
+    }
+    task::id_unless_cut()
+}
+
 /// Sees whether the learner caught what unwound the calling task.
 #[cold]
 fn settle() {

@@ -454,6 +454,16 @@ pub fn with_current<R>(look: impl FnOnce(&Task) -> R) -> R {
     look(unsafe { &*task })
 }
 
+/// Gives the id of the task that runs on this thread; 0 when there is none, or it was told to end.
+#[inline(always)]
+pub fn id_unless_cut() -> u32 {
+    // SAFETY: null, or kept alive as in `with_current`.
+    match unsafe { CURRENT.get().as_ref() } {
+        Some(task) if !task.is_cut() => task.id,
+        _ => 0,
+    }
+}
+
 /// Looks at the task that runs on this thread, where there is one. Takes no lock and makes nothing: for a signal handler.
 pub fn with_current_or_none(look: impl FnOnce(Option<&Task>)) {
     let task = CURRENT.try_with(Cell::get).unwrap_or(std::ptr::null());
