@@ -1,44 +1,35 @@
 //! The body of a task from its start to its end, and what it leaves for whoever joins it. Shared by `spawn` and `scope`.
+//!
+//! One piece of memory holds all of a task that is of its types: the closure, then the result. What knows neither is done by functions that are compiled
+//! into the library: a generic one is compiled into each cell, where every step of it is slow.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use threadbook_timeline::format::{Engine, Kind, Reason};
 
 use crate::recorder::{self, Here};
-use crate::rt::{self, Carrier, Ended, FromOutside, Token};
+use crate::rt::{self, Body, Carrier, Ended, FromOutside, Token};
 use crate::scope::Running;
 use crate::wait::{Holder, Subject, Wait};
 
-/// What a task leaves behind.
-struct Packet<T> {
+/// What others know of a task, but for its result.
+struct Head {
     task: u32,
-    left: Mutex<Left<T>>,
+    left: Mutex<Left>,
     scope: Option<Arc<Running>>,
 }
 
-struct Left<T> {
-    result: Option<thread::Result<T>>,
+struct Left {
     ended: bool,
-    waiting: Vec<Token>,
+    /// Who joins it: the one handle is used up by that.
+    waiting: Option<Token>,
 }
 
-impl<T> Drop for Packet<T> {
-    fn drop(&mut self) {
-        // A panic that nobody joined is the scope's to report.
-        let left = self
-            .left
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let (Some(Err(payload)), Some(scope)) = (&left.result, &self.scope) {
-            scope.a_task_failed(payload.is::<FromOutside>());
-        }
-    }
-}
-
-impl<T> Subject for Packet<T> {
+impl Subject for Head {
     fn holders(&self, _reason: Reason) -> Vec<Holder> {
         vec![Holder {
             task: self.task,
@@ -47,11 +38,115 @@ impl<T> Subject for Packet<T> {
     }
 }
 
+/// A task's closure until it runs, and then what it leaves behind.
+struct Job<F, T> {
+    head: Head,
+    /// Taken by the task.
+    closure: UnsafeCell<Option<F>>,
+    /// Put there by the task before it has ended, which is said under the lock of [`Head::left`]; then taken by who joins it.
+    result: UnsafeCell<Option<thread::Result<T>>>,
+}
+
+// SAFETY: the closure and the result are touched by one thread at a time: see the fields. Both are sent by that.
+unsafe impl<F: Send, T: Send> Sync for Job<F, T> {}
+
+impl<F, T> Drop for Job<F, T> {
+    fn drop(&mut self) {
+        // A panic that nobody joined is the scope's to report.
+        if let (Some(Err(payload)), Some(scope)) = (self.result.get_mut(), &self.head.scope) {
+            scope.a_task_failed(payload.is::<FromOutside>());
+        }
+    }
+}
+
+/// A job as its task has it.
+trait Run: Body {
+    fn head(&self) -> &Head;
+
+    /// Calls the closure and keeps its result.
+    ///
+    /// # Safety
+    /// Called once, by the task.
+    unsafe fn call(&self);
+
+    /// What it panicked with, if it did.
+    ///
+    /// # Safety
+    /// Called by the task, before it has ended.
+    unsafe fn failure(&self) -> Option<&(dyn Any + Send)>;
+}
+
+/// A job as its one handle has it.
+trait Leaves<T>: Send + Sync {
+    fn head(&self) -> &Head;
+
+    /// Takes the result.
+    ///
+    /// # Safety
+    /// The task has ended, and the caller has found that under the lock of [`Head::left`].
+    unsafe fn take(&self) -> Option<thread::Result<T>>;
+}
+
+impl<F, T> Run for Job<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    unsafe fn call(&self) {
+        // SAFETY: by the caller's promise nobody else touches it.
+        let closure = unsafe { (*self.closure.get()).take() };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            // It may have been told to end before it began.
+            rt::point_of_a_cell();
+            closure.expect("a task runs once")()
+        }));
+        // SAFETY: as above; nobody looks before the task has ended.
+        unsafe { *self.result.get() = Some(result) };
+    }
+
+    unsafe fn failure(&self) -> Option<&(dyn Any + Send)> {
+        // SAFETY: by the caller's promise nobody else touches it.
+        match unsafe { &*self.result.get() } {
+            Some(Err(payload)) => Some(&**payload),
+            _ => None,
+        }
+    }
+}
+
+impl<F, T> Body for Job<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn run(self: Arc<Self>) {
+        run(self);
+    }
+}
+
+impl<F: Send, T: Send> Leaves<T> for Job<F, T> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    unsafe fn take(&self) -> Option<thread::Result<T>> {
+        // SAFETY: the task does not touch it any more, and its one handle asks.
+        unsafe { (*self.result.get()).take() }
+    }
+}
+
 /// A task that was started, seen by who started it.
 pub struct Started<T> {
-    packet: Arc<Packet<T>>,
+    job: Arc<dyn Leaves<T>>,
     carrier: Carrier,
 }
+
+// What a panic may leave half done is behind a lock, or seen by nobody.
+impl<T> UnwindSafe for Started<T> {}
+impl<T> RefUnwindSafe for Started<T> {}
 
 /// Starts a task.
 ///
@@ -69,85 +164,107 @@ where
     F: FnOnce() -> T + Send + 'env,
     T: Send + 'env,
 {
-    let task = recorder::new_task();
-    recorder::record(Kind::Spawn, task, 0, engine as u32, Some(here));
-    if let Some(name) = name {
-        recorder::record(Kind::NameTask, task, 0, recorder::intern(name), None);
-    }
-    let left = Mutex::new(Left {
-        result: None,
-        ended: false,
-        waiting: Vec::new(),
+    let job = Arc::new(Job {
+        head: head(engine, name, scope, here),
+        closure: UnsafeCell::new(Some(f)),
+        result: UnsafeCell::new(None),
     });
-    let packet = Arc::new(Packet {
-        task,
-        left,
-        scope: scope.cloned(),
-    });
-    if let Some(scope) = scope {
-        scope.enter(task);
-    }
-    let (theirs, leaving) = (packet.clone(), scope.cloned());
-    let body: Box<dyn FnOnce() + Send + 'env> = Box::new(move || {
-        recorder::record(Kind::Start, 0, 0, 0, None);
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            // It may have been told to end before it began.
-            rt::point();
-            f()
-        }));
-        if let Err(payload) = &result
-            && !payload.is::<FromOutside>()
-            && !rt::current().panic_is_told()
-        {
-            // The learner's own hook ran, or none (`resume_unwind`).
-            recorder::record(
-                Kind::Panic,
-                0,
-                0,
-                recorder::intern_remark(message_of(&**payload)),
-                None,
-            );
-        }
-        end(theirs, leaving, result);
-    });
+    let theirs: Arc<dyn Run + 'env> = job.clone();
+    let mine: Arc<dyn Leaves<T> + 'env> = job;
     // SAFETY: only the lifetime changes; by the caller's promise nothing borrowed is used after it ends.
-    let body: Box<dyn FnOnce() + Send + 'static> = unsafe { std::mem::transmute(body) };
-    let started = match engine {
-        Engine::Thread => rt::spawn(task, name, body),
-        Engine::Green => rt::go(task, name, body),
-    };
-    match started {
-        Ok(carrier) => Started { packet, carrier },
-        Err(why) => {
-            if let Some(scope) = scope {
-                scope.never_started(task);
-            }
-            panic!(
-                "the system gave no further thread ({why}): join some of those that run before you spawn more"
-            );
-        }
+    let theirs: Arc<dyn Run> = unsafe { std::mem::transmute::<Arc<dyn Run + 'env>, _>(theirs) };
+    // SAFETY: as above.
+    let mine: Arc<dyn Leaves<T>> =
+        unsafe { std::mem::transmute::<Arc<dyn Leaves<T> + 'env>, _>(mine) };
+    Started {
+        carrier: launch(engine, name, theirs),
+        job: mine,
     }
 }
 
-/// The last lines of every task: stores the result, lets those who join go on, and leaves its scope.
-fn end<T>(packet: Arc<Packet<T>>, scope: Option<Arc<Running>>, result: thread::Result<T>) {
-    let task = packet.task;
-    let mut left = rt::lock(&packet.left);
-    left.result = Some(result);
+/// The head of a new task.
+#[inline(never)]
+fn head(engine: Engine, name: Option<&str>, scope: Option<&Arc<Running>>, here: Here) -> Head {
+    let task = recorder::new_task();
+    if recorder::recording() != 0 {
+        recorder::record(Kind::Spawn, task, 0, engine as u32, Some(here));
+        if let Some(name) = name {
+            recorder::record(Kind::NameTask, task, 0, recorder::intern(name), None);
+        }
+    }
+    Head {
+        task,
+        left: Mutex::new(Left {
+            ended: false,
+            waiting: None,
+        }),
+        scope: scope.cloned(),
+    }
+}
+
+/// Has a job run by a task of its own.
+#[inline(never)]
+fn launch(engine: Engine, name: Option<&str>, job: Arc<dyn Run>) -> Carrier {
+    let (task, scope) = (job.head().task, job.head().scope.clone());
+    if let Some(scope) = &scope {
+        scope.enter(task);
+    }
+    let started = match engine {
+        Engine::Thread => rt::spawn(task, name, job),
+        Engine::Green => rt::go(task, name, job),
+    };
+    started.unwrap_or_else(|why| {
+        if let Some(scope) = scope {
+            scope.never_started(task);
+        }
+        panic!(
+            "the system gave no further thread ({why}): join some of those that run before you spawn more"
+        );
+    })
+}
+
+/// Runs a job as the calling task.
+#[inline(never)]
+fn run(job: Arc<dyn Run + '_>) {
+    if recorder::recording() != 0 {
+        recorder::record(Kind::Start, 0, 0, 0, None);
+    }
+    // SAFETY: this is the task, which runs once.
+    let failure = unsafe {
+        job.call();
+        job.failure()
+    };
+    if let Some(payload) = failure
+        && !payload.is::<FromOutside>()
+        && !rt::current().panic_is_told()
+    {
+        // The learner's own hook ran, or none (`resume_unwind`).
+        let words = recorder::intern_remark(message_of(payload));
+        recorder::record(Kind::Panic, 0, 0, words, None);
+    }
+    end(job);
+}
+
+/// The last lines of every task: lets who joins it go on, and leaves its scope.
+fn end(job: Arc<dyn Run + '_>) {
+    let head = job.head();
+    let scope = head.scope.clone();
+    let mut left = rt::lock(&head.left);
     left.ended = true;
-    let wakeups: Vec<_> = left
+    let wakeup = left
         .waiting
-        .drain(..)
+        .take()
         .filter(Token::claim)
-        .map(|token| rt::wake(&token, task, None))
-        .collect();
+        .map(|token| rt::wake(&token, head.task, None));
     // Under the lock, so that nobody has joined a task that has not ended in the trace.
-    recorder::record(Kind::Exit, 0, 0, 0, None);
+    if recorder::recording() != 0 {
+        recorder::record(Kind::Exit, 0, 0, 0, None);
+    }
     drop(left);
-    drop(wakeups);
+    drop(wakeup);
     // Before the scope is left: a result that nobody wants may borrow from it.
     // The result's destructor is the learner's: whatever comes out of it ends here, or a scope would be left before its tasks.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(packet))) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(job))) {
         std::mem::forget(payload);
     }
     if let Some(scope) = scope {
@@ -158,29 +275,14 @@ fn end<T>(packet: Arc<Packet<T>>, scope: Option<Arc<Running>>, result: thread::R
 impl<T> Started<T> {
     /// Waits for the task's end and gives its result.
     pub fn join(self, here: Here) -> thread::Result<T> {
-        rt::point();
-        let Started { packet, carrier } = self;
-        let mut left = rt::lock(&packet.left);
-        if !left.ended {
-            let token = Token::new();
-            left.waiting.push(token.clone());
-            let wait =
-                Wait::begin(Reason::Join, packet.task, left.waiting.len(), here).about(&*packet);
-            let ended = rt::block(&token, &wait, left, None);
-            wait.end();
-            if ended == Ended::Cut {
-                rt::unwind();
-                // In a destructor of a task that unwinds: it may not wait, and gets what a task leaves that has not come to its end.
-                return Err(Box::new("not awaited: the task that joins it was ended"));
-            }
-            left = rt::lock(&packet.left);
+        let Started { job, carrier } = self;
+        if !await_end(job.head(), here) {
+            // In a destructor of a task that unwinds: it may not wait, and gets what a task leaves that has not come to its end.
+            return Err(Box::new("not awaited: the task that joins it was ended"));
         }
-        recorder::record(Kind::Joined, packet.task, 0, 0, Some(here));
-        let result = left.result.take();
-        drop(left);
-        if let Some(scope) = &packet.scope {
-            scope.was_joined(packet.task);
-        }
+        // SAFETY: it has ended, as was found under the lock.
+        let result = unsafe { job.take() };
+        note_join(job.head(), here);
         // The last few microseconds of its thread: so that a loop of spawn and join never has two.
         carrier.join();
         result.expect("a task that ended left a result, and only its one handle takes it")
@@ -188,7 +290,7 @@ impl<T> Started<T> {
 
     /// Says whether the task came to its end.
     pub fn is_finished(&self) -> bool {
-        rt::lock(&self.packet.left).ended
+        rt::lock(&self.job.head().left).ended
     }
 
     /// The thread that carries it.
@@ -204,6 +306,35 @@ impl<T> Started<T> {
     /// Its name, if it has a thread and that has one.
     pub fn thread_name(&self) -> Option<&str> {
         self.carrier.thread().and_then(thread::Thread::name)
+    }
+}
+
+/// Waits for a task's end. False when the calling task may not wait, as it unwinds already and was told to end.
+#[inline(never)]
+fn await_end(head: &Head, here: Here) -> bool {
+    rt::point();
+    let mut left = rt::lock(&head.left);
+    if left.ended {
+        return true;
+    }
+    let token = Token::new();
+    left.waiting = Some(token.clone());
+    let wait = Wait::begin(Reason::Join, head.task, 1, here).about(head);
+    let ended = rt::block(&token, &wait, left, None);
+    wait.end();
+    if ended == Ended::Cut {
+        rt::unwind();
+        return false;
+    }
+    true
+}
+
+/// The calling task has the result of another one.
+#[inline(never)]
+fn note_join(head: &Head, here: Here) {
+    recorder::record(Kind::Joined, head.task, 0, 0, Some(here));
+    if let Some(scope) = &head.scope {
+        scope.was_joined(head.task);
     }
 }
 

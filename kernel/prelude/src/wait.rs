@@ -71,13 +71,10 @@ impl From<&str> for Words {
 impl<'a> Wait<'a> {
     /// Records that the calling task begins to wait. `queue`: how many wait in line, this task with them; for a sleep its microseconds.
     pub fn begin(reason: Reason, object: u32, queue: usize, here: Here) -> Wait<'a> {
-        recorder::record(
-            Kind::BlockBegin,
-            object,
-            u32::try_from(queue).unwrap_or(u32::MAX),
-            reason as u32,
-            Some(here),
-        );
+        if recorder::recording() != 0 {
+            let queue = u32::try_from(queue).unwrap_or(u32::MAX);
+            recorder::record(Kind::BlockBegin, object, queue, reason as u32, Some(here));
+        }
         Wait {
             reason,
             object,
@@ -132,12 +129,9 @@ impl<'a> Wait<'a> {
 
     /// Records that the calling task runs on.
     pub fn end(self) {
-        recorder::record(
-            Kind::BlockEnd,
-            self.object,
-            0,
-            self.reason as u32,
-            Some(self.here),
-        );
+        if recorder::recording() != 0 {
+            let reason = self.reason as u32;
+            recorder::record(Kind::BlockEnd, self.object, 0, reason, Some(self.here));
+        }
     }
 }

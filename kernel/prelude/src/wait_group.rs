@@ -163,13 +163,10 @@ impl WaitGroup {
     }
 
     fn tell(&self, kind: Kind, state: &State, here: Here) {
-        recorder::record(
-            kind,
-            self.0.object.id(),
-            state.changes,
-            u32::try_from(state.count).unwrap_or(u32::MAX),
-            Some(here),
-        );
+        if recorder::recording() != 0 {
+            let count = u32::try_from(state.count).unwrap_or(u32::MAX);
+            recorder::record(kind, self.0.object.id(), state.changes, count, Some(here));
+        }
     }
 
     /// Waits until the counter is zero.

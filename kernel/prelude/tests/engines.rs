@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool as StdBool;
+use std::sync::atomic::{AtomicBool as StdBool, AtomicUsize as StdUsize};
 
 use threadbook_prelude::*;
 
@@ -39,6 +39,62 @@ const CASES: &[Case] = &[
         workers(2);
         assert_eq!(rx.iter().count(), 50);
     }),
+    (
+        "another worker takes what a busy task has started",
+        0,
+        || {
+            workers(2);
+            // One alone, and more than one: those lie in the line of a worker that does not come to them.
+            for count in [1, 2, 40] {
+                let begun = Arc::new(StdUsize::new(0));
+                let theirs = begun.clone();
+                let parent = go(move || {
+                    for _ in 0..count {
+                        let begun = theirs.clone();
+                        go(move || begun.fetch_add(1, Ordering::SeqCst));
+                    }
+                    // No call of the prelude's: this worker is kept from all others.
+                    while theirs.load(Ordering::SeqCst) < count {
+                        std::hint::spin_loop();
+                    }
+                });
+                parent.join().unwrap();
+            }
+        },
+    ),
+    (
+        "what lies in a worker's line goes to the one worker",
+        0,
+        || {
+            workers(2);
+            let (started, rest) = channel();
+            let go_on = Arc::new(StdBool::new(false));
+            // Both workers are kept busy, the second time by one that has started others.
+            let busy: Vec<_> = (0..2)
+                .map(|_| {
+                    let (started, go_on) = (started.clone(), go_on.clone());
+                    go(move || {
+                        let here = std::thread::current().id();
+                        let tasks: Vec<_> = (0..20)
+                            .map(|_| go(move || std::thread::current().id() != here))
+                            .collect();
+                        started.send(tasks).unwrap();
+                        while !go_on.load(Ordering::SeqCst) {
+                            std::hint::spin_loop();
+                        }
+                    })
+                })
+                .collect();
+            let tasks: Vec<_> = (0..2).flat_map(|_| rest.recv().unwrap()).collect();
+            workers(1);
+            for task in tasks {
+                assert!(task.join().unwrap(), "run by a worker that may not");
+            }
+            go_on.store(true, Ordering::SeqCst);
+            workers(2);
+            busy.into_iter().for_each(|task| task.join().unwrap());
+        },
+    ),
     ("who was the one worker is woken by who is", 0, || {
         let (tx, rx) = channel();
         let ada = spawn(move || {

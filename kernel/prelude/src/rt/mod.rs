@@ -23,7 +23,7 @@ use std::time::Instant;
 use threadbook_timeline::format::{Cause, Kind, Reason};
 
 pub use program::Program;
-pub use task::{Ended, Task, Token, cell, current};
+pub use task::{Claimed, Ended, Task, Token, cell, current};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
@@ -34,12 +34,12 @@ const LOOKS: u32 = 400;
 
 /// A claimed task that may go on when this is dropped: after the object's lock, so that it does not run straight into it.
 #[must_use = "the task is woken when this is dropped"]
-pub struct Wakeup(Option<Token>);
+pub struct Wakeup(Option<Claimed>);
 
 impl Drop for Wakeup {
     fn drop(&mut self) {
-        if let Some(token) = self.0.take() {
-            token.wake();
+        if let Some(wait) = self.0.take() {
+            wait.wake();
         }
     }
 }
@@ -53,6 +53,12 @@ pub fn point() {
             unwind();
         }
     }
+}
+
+/// A [`point`] that is not inlined: for generic functions, which are compiled into a cell, where all that is inlined is slow.
+#[inline(never)]
+pub fn point_of_a_cell() {
+    point();
 }
 
 /// Gives the id of the calling task in the trace.
@@ -201,8 +207,16 @@ fn park(token: &Token, deadline: Option<Instant>) -> Ended {
 
 /// Lets a task go on whose token the caller claimed, by what it did to `object`. Called under the object's lock; takes effect when the result is dropped.
 pub fn wake(token: &Token, object: u32, here: Option<Here>) -> Wakeup {
-    recorder::record(Kind::Wake, object, 0, token.task().id(), here);
-    Wakeup(Some(token.clone()))
+    if recorder::recording() != 0 {
+        recorder::record(Kind::Wake, object, 0, token.task().id(), here);
+    }
+    Wakeup(Some(token.claimed()))
+}
+
+/// What a task does.
+pub trait Body: Send + Sync {
+    /// Does it; called once.
+    fn run(self: Arc<Self>);
 }
 
 /// What carries a started task.
@@ -235,7 +249,7 @@ impl Carrier {
 ///
 /// # Errors
 /// When the system gives no further thread.
-pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io::Result<Carrier> {
+pub fn spawn(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> io::Result<Carrier> {
     let mut builder = thread::Builder::new();
     if let Some(name) = name {
         // The system's names end at a zero byte, and std refuses them with a panic.
@@ -250,11 +264,11 @@ pub fn spawn(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io:
         task::begin(&theirs);
         // Also when something unwinds out of the body, which would otherwise count as a thread that is there.
         let _over = Over;
-        body();
+        body.run();
     });
     if started.is_err() {
         census::thread_ends();
-        task::strike(&child);
+        drop(task::strike(&child));
     }
     started.map(Carrier::Thread)
 }
@@ -273,16 +287,24 @@ impl Drop for Over {
 ///
 /// # Errors
 /// When there is no worker yet, and the system gives no thread for one.
-pub fn go(id: u32, name: Option<&str>, body: Box<dyn FnOnce() + Send>) -> io::Result<Carrier> {
-    green::start(Arc::new(Task::green_child(id, name)), body)?;
+pub fn go(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> io::Result<Carrier> {
+    green::start(Task::green_child(id, name, body))?;
     Ok(Carrier::Green)
 }
 
 /// Lets others go first.
+#[inline(always)]
 pub fn yield_now() {
-    if task::with_current(Task::is_green) {
-        green::yield_now();
-    } else if green::host().is_some() {
+    let was_green = task::with_current(|task| {
+        if task.is_green() {
+            green::yield_now(task);
+        }
+        task.is_green()
+    });
+    if was_green {
+        return;
+    }
+    if green::host().is_some() {
         green::yield_as_host();
     } else {
         thread::yield_now();

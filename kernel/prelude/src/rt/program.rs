@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use threadbook_timeline::format::{Cause, Reason};
 
-use super::green::{self, Fresh};
 use super::task::{self, Task, Token};
 use super::{block, lock, now};
 use crate::recorder::Here;
@@ -41,14 +40,7 @@ impl Program {
         let mut all: Vec<Arc<Task>> = Vec::new();
         // Each look may find a task that one of them started before it ended.
         loop {
-            for Fresh { task, body } in
-                green::take_not_begun(|task| self.has(task.program()) && !task.is_cut())
-            {
-                // A worker begins it all the same, on a stack of its own, and it unwinds at once.
-                task.cut(Cause::Program);
-                all.push(task.clone());
-                let _ = green::start(task, body);
-            }
+            // One that nobody has begun is there as well: it is begun all the same, on a stack of its own, and unwinds at once.
             let running = task::roster();
             all.extend(running.into_iter().filter(|task| self.has(task.program())));
             all.retain(|task| !task.has_ended());

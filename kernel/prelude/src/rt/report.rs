@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use threadbook_timeline::format::{Cause, Kind, Reason};
 
-use super::task::{self, Task, Token};
+use super::task::{self, Claimed, Task, Token};
 use super::{census, lock};
 use crate::hooks::{self, Sentence};
 use crate::recorder;
@@ -68,13 +68,13 @@ fn can_be_ended(task: &Task, wait: &Wait<'_>) -> bool {
 
 /// Ends all of them, none because another ended: a scope's task is to unwind as its threads do, and not to go on when the last of them is gone.
 fn cut(stuck: &[(Arc<Task>, &Wait<'static>)]) {
-    let held: Vec<Token> = stuck
+    let held: Vec<Claimed> = stuck
         .iter()
         .filter(|(task, wait)| can_be_ended(task, wait))
         .filter_map(|(task, _)| task.hold_for_cut(Cause::Deadlock))
         .collect();
-    for token in held {
-        token.cut();
+    for wait in held {
+        wait.cut();
     }
 }
 

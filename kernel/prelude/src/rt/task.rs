@@ -4,6 +4,7 @@
 //! the task go on. So a token that lies in a queue when its wait is over is worth nothing, and nobody needs to find it there.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, Thread};
@@ -11,7 +12,7 @@ use std::thread::{self, Thread};
 use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
 
 use super::green::{self, Coroutine};
-use super::{census, lock};
+use super::{Body, census, lock};
 use crate::recorder;
 use crate::wait::Wait;
 
@@ -79,16 +80,28 @@ enum Carrier {
 
 /// What a worker keeps of a green task.
 pub struct Green {
-    /// The worker's place, once the task has begun.
+    /// The worker's place, once the task has begun; before that [`green::NONE`].
     pub worker: AtomicU8,
-    /// From its beginning to its end.
-    pub coroutine: UnsafeCell<Option<Coroutine>>,
+    /// The task gives the thread up, and is ready all the same.
+    pub yields: Cell<bool>,
+    /// How far it has come.
+    pub stage: UnsafeCell<Stage>,
     /// By which it suspends itself.
     pub yielder: Cell<*const corosensei::Yielder<(), ()>>,
 }
 
-// SAFETY: all but `Green` is shared by atomics. Coroutine and yielder are touched by the one worker alone that began the task: who has a task's token only
-// hands the task to that worker. Before the beginning they are empty; at the end the worker takes the coroutine out.
+/// How far a green task has come.
+pub enum Stage {
+    /// Nobody has begun it: what it will run.
+    New(Arc<dyn Body>),
+    /// It runs, or waits.
+    Begun(Coroutine),
+    /// Nothing of it runs any more.
+    Over,
+}
+
+// SAFETY: all but `Green` is shared by atomics. What that holds is touched by one thread at a time: before the beginning by who has the task out of a line of
+// new ones, which a lock or a thread of its own guards; then by the one worker alone that began it: who has a task's token only hands it to that worker.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
@@ -128,19 +141,42 @@ impl Task {
         Task::new(id, name, cell, program, carrier)
     }
 
-    /// Makes the record of a green task that the calling one starts.
-    pub fn green_child(id: u32, name: Option<&str>) -> Task {
+    /// Makes the record of a green task that the calling one starts, out of that of one that has ended where there is such.
+    pub fn green_child(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> Arc<Task> {
+        let mut record = green::used_record().unwrap_or_else(|| {
+            let green = Green {
+                worker: AtomicU8::new(green::NONE),
+                yields: Cell::new(false),
+                stage: UnsafeCell::new(Stage::Over),
+                yielder: Cell::new(std::ptr::null()),
+            };
+            Arc::new(Task::new(0, None, 0, 0, Carrier::Green(green)))
+        });
         let (cell, program) = with_current(|parent| (parent.cell, parent.program()));
-        let green = Green {
-            worker: AtomicU8::new(0),
-            coroutine: UnsafeCell::new(None),
-            yielder: Cell::new(std::ptr::null()),
+        // One by one: to move the whole takes longer than all else here.
+        let task = Arc::get_mut(&mut record).expect("a record that nobody else has");
+        task.id = id;
+        task.name = name.map(Box::from);
+        task.cell = cell;
+        *task.program.get_mut() = program;
+        // The number of the wait goes on: no token of before is one of this task's.
+        let number = *task.state.get_mut() & !(PHASE | COUNTED);
+        *task.state.get_mut() = number | GAVE_UP;
+        *task.cut.get_mut() = 0;
+        *task.unwinds.get_mut() = false;
+        *task.told_in_vain.get_mut() = false;
+        *task.panic_told.get_mut() = false;
+        *task.waits.get_mut() = std::ptr::null_mut();
+        *task.ended.get_mut() = false;
+        // Told at its spawn.
+        *task.told.get_mut() = recorder::recording();
+        let Carrier::Green(green) = &mut task.carrier else {
+            unreachable!("the record of a green task");
         };
-        Task {
-            // Told at its spawn.
-            told: AtomicU32::new(recorder::recording()),
-            ..Task::new(id, name, cell, program, Carrier::Green(green))
-        }
+        *green.worker.get_mut() = green::NONE;
+        green.yields.set(false);
+        *green.stage.get_mut() = Stage::New(body);
+        record
     }
 
     fn new(id: u32, name: Option<&str>, cell: u32, program: u32, carrier: Carrier) -> Task {
@@ -279,21 +315,21 @@ impl Task {
 
     /// Tells the task to end: at once when it waits, else at its next call that could wait.
     pub fn cut(self: &Arc<Task>, cause: Cause) {
-        if let Some(token) = self.hold_for_cut(cause) {
-            token.cut();
+        if let Some(wait) = self.hold_for_cut(cause) {
+            wait.cut();
         }
     }
 
     /// Tells the task to end, and takes from all others the right to end its wait: of several that end together none may go on because another did. Gives
-    /// the wait to be [cut](Token::cut), where it is in one.
-    pub fn hold_for_cut(self: &Arc<Task>, cause: Cause) -> Option<Token> {
+    /// the wait to be [cut](Claimed::cut), where it is in one.
+    pub fn hold_for_cut(self: &Arc<Task>, cause: Cause) -> Option<Claimed> {
         self.cut.store(cause as u8, Ordering::Relaxed);
         let state = self.state.load(Ordering::Acquire);
         let token = Token {
             task: self.clone(),
             wait: state & !(PHASE | COUNTED),
         };
-        (state & PHASE == WAITING && token.claim()).then_some(token)
+        (state & PHASE == WAITING && token.claim()).then(|| token.claimed())
     }
 
     /// What the task waits for, for as long as nothing moves.
@@ -328,7 +364,20 @@ pub struct Token {
 impl Token {
     /// Makes the token of a wait that the calling task is about to begin.
     pub fn new() -> Token {
-        let task = current();
+        Token::of(current())
+    }
+
+    /// The same for a wait whose token stays on the stack of the calling task: that need not be kept alive by it, and so two steps of its count are saved.
+    ///
+    /// # Safety
+    /// The token is not moved to where the task would not keep it alive, and is never dropped. A clone may go anywhere.
+    pub unsafe fn on_stack() -> Token {
+        // SAFETY: made by `Arc::new`. The count that this takes for its own is never given back, by the caller's promise.
+        Token::of(with_current(|task| unsafe { Arc::from_raw(task) }))
+    }
+
+    #[inline]
+    fn of(task: Arc<Task>) -> Token {
         let wait = (task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED)).wrapping_add(NEXT);
         // Relaxed: who finds the token found it under a lock that this task gave back later.
         task.state.store(wait | WAITING, Ordering::Relaxed);
@@ -390,44 +439,69 @@ impl Token {
         }
     }
 
-    /// Lets the claimed task go on.
-    pub fn wake(self) {
-        self.release(WOKEN);
-    }
-
-    /// Lets the claimed task go on to its end.
-    pub fn cut(self) {
-        self.release(CUT);
-    }
-
-    fn release(self, phase: u64) {
-        let state = self.task.state.load(Ordering::Relaxed);
-        if state & COUNTED != 0 {
-            // Before it can run: while it is about to, whoever wakes it is awake.
-            census::wakes_up();
+    /// Takes the duty to let the claimed task go on, which may be done without the token.
+    pub fn claimed(&self) -> Claimed {
+        Claimed {
+            task: NonNull::from(&*self.task),
+            wait: self.wait,
         }
-        // Release: what the waker gave is seen by who goes on.
-        self.task.state.store(self.wait | phase, Ordering::SeqCst);
-        let worker = match &self.task.carrier {
-            Carrier::Thread(thread, host) => {
-                let place = host.load(Ordering::SeqCst);
-                if place == green::NONE {
-                    // A task that waits runs, so its thread is known.
-                    if let Some(thread) = thread.get() {
-                        thread.unpark();
-                    }
-                    return;
-                }
-                place
-            }
-            Carrier::Green(green) => green.worker.load(Ordering::Relaxed),
-        };
-        green::deliver(worker, self.task);
     }
 
     /// Says whether two tokens are the same wait.
     pub fn is(&self, other: &Token) -> bool {
         Arc::ptr_eq(&self.task, &other.task) && self.wait == other.wait
+    }
+}
+
+/// A wait that somebody claimed, who has to let the task go on. Until then it waits, and so is alive.
+pub struct Claimed {
+    task: NonNull<Task>,
+    wait: u64,
+}
+
+impl Claimed {
+    /// Lets the task go on.
+    pub fn wake(self) {
+        self.release(WOKEN);
+    }
+
+    /// Lets the task go on to its end.
+    pub fn cut(self) {
+        self.release(CUT);
+    }
+
+    fn release(self, phase: u64) {
+        // SAFETY: it waits: nobody but the caller may let it go on, which is not done yet.
+        let task = unsafe { self.task.as_ref() };
+        match &task.carrier {
+            Carrier::Green(green) => {
+                // Nobody runs it before it is delivered, to its own worker: see `green::deliver`. Release: what the waker gave is seen by who goes on.
+                let worker = green.worker.load(Ordering::Relaxed);
+                task.state.store(self.wait | phase, Ordering::Release);
+                green::deliver(worker, self.task);
+            }
+            Carrier::Thread(thread, host) => {
+                // It may end as soon as it may go on, and still has to be woken.
+                // SAFETY: the task is alive, and was made by `Arc::new`; the count that is taken here is given back below.
+                let _alive = unsafe {
+                    Arc::increment_strong_count(self.task.as_ptr());
+                    Arc::from_raw(self.task.as_ptr())
+                };
+                if task.state.load(Ordering::Relaxed) & COUNTED != 0 {
+                    // Before it can run: while it is about to, whoever wakes it is awake.
+                    census::wakes_up();
+                }
+                // In one order with `set_host`; and a release, as above.
+                task.state.store(self.wait | phase, Ordering::SeqCst);
+                let place = host.load(Ordering::SeqCst);
+                if place != green::NONE {
+                    green::rouse_host(place);
+                } else if let Some(thread) = thread.get() {
+                    // A task that waits runs, so its thread is known.
+                    thread.unpark();
+                }
+            }
+        }
     }
 }
 
@@ -444,7 +518,7 @@ pub fn current() -> Arc<Task> {
 }
 
 /// Looks at the task that runs on this thread; a thread that has none becomes one.
-#[inline]
+#[inline(always)]
 pub fn with_current<R>(look: impl FnOnce(&Task) -> R) -> R {
     let mut task = CURRENT.get();
     if task.is_null() {
@@ -486,7 +560,7 @@ fn adopt() -> *const Task {
 /// Puts a task that gets a thread of its own on the roster, before that runs: a program that ends must know of it.
 pub fn enrolled(task: Task) -> Arc<Task> {
     let task = Arc::new(task);
-    enroll(&task, task.id as usize % PARTS);
+    enroll(task.clone(), task.id as usize % PARTS);
     task
 }
 
@@ -505,13 +579,13 @@ pub fn leave() {
     if !task.is_null() {
         // SAFETY: `CURRENT` came from `Arc::into_raw`, and no longer has it.
         let task = unsafe { Arc::from_raw(task) };
-        strike(&task);
+        drop(strike(&task));
         task.end();
     }
 }
 
-/// Puts a task on the roster.
-pub fn enroll(task: &Arc<Task>, part: usize) {
+/// Puts a task on the roster, which keeps it alive, and gives where it lies.
+pub fn enroll(task: Arc<Task>, part: usize) -> NonNull<Task> {
     let mut there = lock(&ROSTER[part]);
     let seat = match there.free.pop() {
         Some(seat) => seat,
@@ -520,21 +594,21 @@ pub fn enroll(task: &Arc<Task>, part: usize) {
             there.seats.len() as u32 - 1
         }
     };
-    there.seats[seat as usize] = Some(task.clone());
     task.seat
         .store((part as u64) << 32 | u64::from(seat), Ordering::Relaxed);
+    let place = NonNull::from(&*task);
+    there.seats[seat as usize] = Some(task);
+    place
 }
 
-/// Takes a task off the roster.
-pub fn strike(task: &Arc<Task>) {
+/// Takes a task off the roster, and gives what kept it alive there: the caller may have it dropped, where no lock is held.
+#[must_use = "it may be the last that keeps the task"]
+pub fn strike(task: &Task) -> Option<Arc<Task>> {
     let place = task.seat.load(Ordering::Relaxed);
     let (part, seat) = ((place >> 32) as usize, place as u32);
     let mut there = lock(&ROSTER[part]);
-    let was = there.seats[seat as usize].take();
     there.free.push(seat);
-    drop(there);
-    // Outside of the lock: it may be the last that keeps the task.
-    drop(was);
+    there.seats[seat as usize].take()
 }
 
 /// Gives all tasks that run or wait, in the order of their ids.
@@ -570,19 +644,25 @@ pub struct Before {
 }
 
 /// Makes a green task the one that runs on this thread, which is worker `number` (from 1) in the trace.
-pub fn carry(task: &Arc<Task>, number: u8) -> Before {
+#[inline]
+pub fn carry(task: &Task, number: u8) -> Before {
     let before = Before {
-        task: CURRENT.replace(Arc::as_ptr(task)),
+        task: CURRENT.replace(std::ptr::from_ref(task)),
         in_trace: recorder::switch_to(task.id, number),
     };
     let recording = recorder::recording();
     if recording != 0 && task.told.load(Ordering::Relaxed) != recording {
-        task.told.store(recording, Ordering::Relaxed);
-        if let Some(name) = &task.name {
-            recorder::record(Kind::NameTask, task.id, 0, recorder::intern(name), None);
-        }
+        tell_name(task, recording);
     }
     before
+}
+
+#[cold]
+fn tell_name(task: &Task, recording: u32) {
+    task.told.store(recording, Ordering::Relaxed);
+    if let Some(name) = &task.name {
+        recorder::record(Kind::NameTask, task.id, 0, recorder::intern(name), None);
+    }
 }
 
 /// The green task gives this thread up.

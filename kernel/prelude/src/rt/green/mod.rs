@@ -1,11 +1,13 @@
 //! Green tasks: many tasks on few threads, as Go has them. A task that waits gives its thread to another one.
 //!
-//! A task is a coroutine with a stack of its own. New ones lie in one queue; a worker takes the next when it has nothing that is ready. Once started, a task
-//! stays on its worker: what it keeps in thread-locals, and guards that must not change threads, stay where they are. Workers sleep when they have nothing
-//! to do, and then count as asleep; whoever brings them something takes them out of the count. With `workers(1)` there is no worker: the thread that asked
-//! for it runs the tasks itself, whenever it waits, one after the other in the order in which they became ready.
+//! A task is a coroutine with a stack of its own. New ones that a thread starts lie in one queue; those that a green task starts in a line of its worker's,
+//! from which a worker that has nothing to do takes half. Once started, a task stays on its worker: what it keeps in thread-locals, and guards that must not
+//! change threads, stay where they are. Workers sleep when they have nothing to do, and then count as asleep; whoever brings them something takes them out
+//! of the count. With `workers(1)` there is no worker: the thread that asked for it runs the tasks itself, whenever it waits, one after the other in the
+//! order in which they became ready.
 //!
-//! Lock order: `NEW`, then a worker's `Inbox`. No generic function names a type of the coroutine crate, so that none is compiled into a cell.
+//! Lock order: `NEW`, then a worker's `line`, then its `Inbox`. No generic function names a type of the coroutine crate, so that none is compiled into a
+//! cell.
 
 mod stack;
 mod worker;
@@ -13,15 +15,18 @@ mod worker;
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Thread, ThreadId};
 
-use super::task::Task;
+use super::task::{self, Task};
 use super::{census, lock};
 
 pub use stack::{STACK_BYTES, is_guard};
-pub use worker::{Coroutine, host, others_unwind, park, wait_as_host, yield_as_host, yield_now};
+pub use worker::{
+    Coroutine, host, others_unwind, park, used_record, wait_as_host, yield_as_host, yield_now,
+};
 
 /// The most workers: a bit for each in [`New::idle`].
 pub const MOST_WORKERS: usize = 63;
@@ -31,15 +36,30 @@ pub const HOST: u8 = MOST_WORKERS as u8;
 /// No place.
 pub const NONE: u8 = u8::MAX;
 
-/// A task that has not been started.
-pub struct Fresh {
-    pub task: Arc<Task>,
-    pub body: Box<dyn FnOnce() + Send>,
+/// A task that lies in a line: it is to be begun, or to go on. Its place on the roster keeps it alive, which it leaves at its end; and it lies in one line at
+/// the most, since whoever puts it there has claimed its wait, or has it from another line. So there is no count to be changed at each of its turns.
+#[derive(Clone, Copy)]
+struct Entry(NonNull<Task>);
+
+// SAFETY: a task is shared among threads.
+unsafe impl Send for Entry {}
+
+impl Entry {
+    fn task(&self) -> &Task {
+        // SAFETY: see the type.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Whether nobody has begun it.
+    fn is_new(&self) -> bool {
+        // Relaxed: it has been begun by who looks, or has passed a lock since.
+        self.task().green().worker.load(Ordering::Relaxed) == NONE
+    }
 }
 
 /// What all workers share.
 struct New {
-    queue: VecDeque<Fresh>,
+    queue: VecDeque<Entry>,
     /// The workers that sleep, a bit each.
     idle: u64,
     /// How many threads there are.
@@ -48,6 +68,14 @@ struct New {
     wanted: usize,
     /// The thread that runs them then, and its place.
     host: Option<(ThreadId, u8)>,
+}
+
+impl New {
+    /// Says which workers sleep.
+    fn set_idle(&mut self, idle: u64) {
+        self.idle = idle;
+        IDLE.store(idle, Ordering::Relaxed);
+    }
 }
 
 static NEW: Mutex<New> = Mutex::new(New {
@@ -60,19 +88,29 @@ static NEW: Mutex<New> = Mutex::new(New {
 
 /// How many lie in the queue: looked at without its lock.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// [`New::idle`], [`New::started`], and how many workers may take new tasks: looked at without the lock.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+static WANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// How many workers look for new tasks, or were woken to.
+static SEARCHING: AtomicUsize = AtomicUsize::new(0);
 
-/// Where a worker gets what others have for it.
+/// Where a worker gets what others have for it, and others what it has for them.
 struct Desk {
     inbox: Mutex<Inbox>,
     /// Something lies in the inbox.
     has_mail: AtomicBool,
+    /// New tasks that this worker's tasks have started: it puts them in, any worker takes them out.
+    line: Mutex<VecDeque<Entry>>,
+    /// How many lie in the line (lower half), and how often one was put in (upper half): looked at without the lock.
+    in_line: AtomicU64,
 }
 
 struct Inbox {
-    /// Tasks that are ready again.
-    ready: Vec<Arc<Task>>,
-    /// New tasks for the host.
-    fresh: Vec<Fresh>,
+    /// Tasks that are ready again, and new ones for the host.
+    ready: Vec<Entry>,
+    /// It was woken to look for new tasks.
+    to_search: bool,
     /// The worker's thread; `None` before its start.
     thread: Option<Thread>,
     asleep: bool,
@@ -84,12 +122,14 @@ static DESKS: [Desk; NONE as usize] = [const {
     Desk {
         inbox: Mutex::new(Inbox {
             ready: Vec::new(),
-            fresh: Vec::new(),
+            to_search: false,
             thread: None,
             asleep: false,
             counted: false,
         }),
         has_mail: AtomicBool::new(false),
+        line: Mutex::new(VecDeque::new()),
+        in_line: AtomicU64::new(0),
     }
 }; NONE as usize];
 
@@ -140,17 +180,24 @@ pub fn set_workers(count: usize) -> usize {
 fn change(mut new: MutexGuard<'_, New>, wanted: usize, host: Option<(ThreadId, u8)>) {
     let before = std::mem::replace(&mut new.host, host);
     new.wanted = wanted;
+    // Before the lines are emptied: a worker that puts something in later sees it, by the line's lock.
+    WANTED.store(default_or(wanted), Ordering::Relaxed);
     let mut waiting = std::mem::take(&mut new.queue);
     WAITING.store(0, Ordering::Relaxed);
+    for desk in &DESKS[..new.started] {
+        let mut line = lock(&desk.line);
+        waiting.append(&mut line);
+        desk.note_line(&line, 0);
+    }
     drop(new);
     if let Some((_, place)) = before
         && before != host
     {
-        waiting.extend(worker::take_fresh(place));
+        waiting.extend(worker::take_new(place));
     }
-    for Fresh { task, body } in waiting {
+    for entry in waiting {
         // A task that no thread can be had for is lost like one of a thread that could not be started.
-        let _ = start(task, body);
+        let _ = hand_out(entry);
     }
 }
 
@@ -194,45 +241,97 @@ fn host_ends(place: u8) {
 ///
 /// # Errors
 /// When there is no worker, and the system gives no thread for one.
-pub fn start(task: Arc<Task>, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    let fresh = Fresh { task, body };
+pub fn start(task: Arc<Task>) -> io::Result<()> {
+    let part = worker::number_or(task.id() as usize) % task::PARTS;
+    let entry = Entry(task::enroll(task, part));
+    hand_out(entry).inspect_err(|_| drop(task::strike(entry.task())))
+}
+
+fn hand_out(entry: Entry) -> io::Result<()> {
+    if worker::put_in_line(entry) {
+        return Ok(());
+    }
     let mut new = lock(&NEW);
     if let Some((_, place)) = new.host {
         drop(new);
-        worker::fresh_for_host(place, fresh);
+        worker::new_for_host(place, entry);
         return Ok(());
     }
-    new.queue.push_back(fresh);
-    WAITING.store(new.queue.len(), Ordering::Relaxed);
+    new.queue.push_back(entry);
+    let queued = new.queue.len();
+    WAITING.store(queued, Ordering::Relaxed);
+    if SEARCHING.load(Ordering::Relaxed) >= queued {
+        // They look into the queue, under its lock, before they sleep.
+        return Ok(());
+    }
+    match wake_or_start(new) {
+        Err((mut new, why)) if new.started == 0 => {
+            new.queue.pop_back();
+            WAITING.store(new.queue.len(), Ordering::Relaxed);
+            Err(why)
+        }
+        // Where there was no thread for a further worker, those that run will come to it.
+        _ => Ok(()),
+    }
+}
+
+/// Has one more worker look for new tasks, if one sleeps or has not been started. Gives the lock back with an error.
+fn wake_or_start(new: MutexGuard<'_, New>) -> Result<(), (MutexGuard<'_, New>, io::Error)> {
+    let Err(mut new) = wake_one(new) else {
+        return Ok(());
+    };
     let wanted = default_or(new.wanted);
+    if new.started < wanted {
+        if let Err(why) = worker::start(new.started) {
+            return Err((new, why));
+        }
+        new.started += 1;
+        STARTED.store(new.started, Ordering::Relaxed);
+        WANTED.store(wanted, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Wakes a worker that sleeps and may take new tasks, to look for some. Gives the lock back when there is none.
+fn wake_one(mut new: MutexGuard<'_, New>) -> Result<(), MutexGuard<'_, New>> {
     // A shift that is in range: there are at most `MOST_WORKERS`.
-    let may_take: u64 = (1 << wanted) - 1;
+    let may_take: u64 = (1 << default_or(new.wanted)) - 1;
     while new.idle & may_take != 0 {
         let worker = (new.idle & may_take).trailing_zeros() as usize;
-        new.idle &= !(1 << worker);
-        let roused = lock(&DESKS[worker].inbox).rouse();
+        let idle = new.idle & !(1 << worker);
+        new.set_idle(idle);
+        let mut inbox = lock(&DESKS[worker].inbox);
+        let roused = inbox.rouse();
         // One that was roused for something else, and has not taken its bit out yet, has that to do: another one takes this.
         if let Some(thread) = roused {
+            inbox.to_search = true;
+            SEARCHING.fetch_add(1, Ordering::Relaxed);
+            drop(inbox);
             drop(new);
             thread.unpark();
             return Ok(());
         }
     }
-    if new.started >= wanted {
-        return Ok(());
+    Err(new)
+}
+
+/// Has another worker look for new tasks, if there are more of them than workers that look for some. Called by a worker.
+fn wake_another(new_tasks: usize) {
+    let is_there = IDLE.load(Ordering::Relaxed) != 0
+        || STARTED.load(Ordering::Relaxed) < WANTED.load(Ordering::Relaxed);
+    if is_there && SEARCHING.load(Ordering::Relaxed) < new_tasks {
+        // Without a further thread the caller runs them all.
+        let _ = wake_or_start(lock(&NEW));
     }
-    let number = new.started;
-    match worker::start(number) {
-        Ok(()) => new.started += 1,
-        Err(why) if new.started == 0 => {
-            new.queue.pop_back();
-            WAITING.store(new.queue.len(), Ordering::Relaxed);
-            return Err(why);
-        }
-        // Those that run will come to it.
-        Err(_) => {}
+}
+
+impl Desk {
+    /// Notes how many lie in the line, whose lock the caller has, and how many of them are there for the first time.
+    fn note_line(&self, line: &VecDeque<Entry>, put: u64) {
+        let before = self.in_line.load(Ordering::Relaxed);
+        let after = ((before >> 32) + put) << 32 | line.len() as u64;
+        self.in_line.store(after, Ordering::Relaxed);
     }
-    Ok(())
 }
 
 fn default_or(wanted: usize) -> usize {
@@ -243,19 +342,25 @@ fn default_or(wanted: usize) -> usize {
     }
 }
 
-/// Hands a task that is ready again to its worker. Called by whoever claimed its token.
-pub fn deliver(worker: u8, task: Arc<Task>) {
+/// Hands a task that is ready again to its worker. Called by whoever claimed its wait: so it is delivered once, and is not run before.
+pub fn deliver(worker: u8, task: NonNull<Task>) {
+    let entry = Entry(task);
     if worker::is_mine(worker) {
-        worker::ready_here(task);
+        worker::ready_here(entry);
         if worker::is_falling_asleep() {
             // This thread reports a deadlock: it must not count as asleep when the report is over, or the next one to wait would report another.
             drop(lock(&DESKS[usize::from(worker)].inbox).rouse());
         }
         return;
     }
-    let desk = &DESKS[usize::from(worker)];
+    bring(worker, entry);
+}
+
+/// Puts a task into the inbox of another thread, and wakes that.
+fn bring(place: u8, entry: Entry) {
+    let desk = &DESKS[usize::from(place)];
     let mut inbox = lock(&desk.inbox);
-    inbox.ready.push(task);
+    inbox.ready.push(entry);
     desk.has_mail.store(true, Ordering::Release);
     let roused = inbox.rouse();
     drop(inbox);
@@ -264,34 +369,71 @@ pub fn deliver(worker: u8, task: Arc<Task>) {
     }
 }
 
-/// Takes the new tasks out of the lines that are `wanted` and that nobody has begun.
-pub fn take_not_begun(wanted: impl Fn(&Task) -> bool) -> Vec<Fresh> {
-    let mut new = lock(&NEW);
-    let (mut taken, kept) = std::mem::take(&mut new.queue)
-        .into_iter()
-        .partition::<Vec<_>, _>(|fresh| wanted(&fresh.task));
-    new.queue = kept.into();
-    WAITING.store(new.queue.len(), Ordering::Relaxed);
-    let host = new.host;
-    drop(new);
-    if let Some((_, place)) = host {
-        let mut inbox = lock(&DESKS[usize::from(place)].inbox);
-        taken.extend(inbox.fresh.extract_if(.., |fresh| wanted(&fresh.task)));
+/// The own wait of the thread at this place is over, which runs tasks meanwhile. It looks for that before it sleeps, under the lock of its inbox.
+pub fn rouse_host(place: u8) {
+    if worker::is_mine(place) && !worker::is_falling_asleep() {
+        return;
     }
-    taken.extend(worker::take_not_begun_here(wanted));
-    taken
+    let roused = lock(&DESKS[usize::from(place)].inbox).rouse();
+    if let Some(thread) = roused {
+        // Also when it is the caller, which reports a deadlock: then it does not fall asleep.
+        thread.unpark();
+    }
 }
 
-/// Takes the oldest new task, for worker `number`, if it may have one.
-fn next_new(number: usize) -> Option<Fresh> {
+/// The most tasks that a worker takes at once.
+const HANDFUL: usize = 32;
+
+/// Takes the oldest new task out of the queue, for worker `number`, if it may have one; some more go into its own line.
+fn next_new(number: usize) -> Option<Entry> {
     if WAITING.load(Ordering::Relaxed) == 0 {
         return None;
     }
     let mut new = lock(&NEW);
+    let workers = default_or(new.wanted);
+    if number >= workers {
+        return None;
+    }
+    let first = new.queue.pop_front();
+    let more = (new.queue.len() / (2 * workers)).min(HANDFUL);
+    if more > 0 {
+        let mut line = lock(&DESKS[number].line);
+        line.extend(new.queue.drain(..more));
+        DESKS[number].note_line(&line, more as u64);
+    }
+    WAITING.store(new.queue.len(), Ordering::Relaxed);
+    first
+}
+
+/// Takes a new task out of the own line of worker `number`.
+fn next_in_line(number: usize) -> Option<Entry> {
+    let desk = &DESKS[number];
+    // Nobody else puts anything in.
+    if desk.in_line.load(Ordering::Relaxed) as u32 == 0 {
+        return None;
+    }
+    let mut line = lock(&desk.line);
+    let first = line.pop_front();
+    desk.note_line(&line, 0);
+    first
+}
+
+/// Takes half of the line of worker `from`, for worker `number`: gives the oldest task, the others go into its own line.
+fn take_half(from: usize, number: usize) -> Option<Entry> {
+    // With this lock, so that `change` finds all that are in a line.
+    let new = lock(&NEW);
     if number >= default_or(new.wanted) {
         return None;
     }
-    let fresh = new.queue.pop_front();
-    WAITING.store(new.queue.len(), Ordering::Relaxed);
-    fresh
+    let mut theirs = lock(&DESKS[from].line);
+    let first = theirs.pop_front()?;
+    let more = (theirs.len() / 2).min(HANDFUL);
+    if more > 0 {
+        // A second line's lock: only under that of `NEW`.
+        let mut mine = lock(&DESKS[number].line);
+        mine.extend(theirs.drain(..more));
+        DESKS[number].note_line(&mine, more as u64);
+    }
+    DESKS[from].note_line(&theirs, 0);
+    Some(first)
 }

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,10 +16,11 @@ use corosensei::{CoroutineResult, Yielder};
 use threadbook_timeline::format::Kind;
 
 use super::stack::{self, GreenStack};
-use super::{DESKS, Fresh, HOST, NEW, NONE, WAITING, next_new};
+use super::{DESKS, Entry, HOST, MOST_WORKERS, NEW, NONE, SEARCHING, STARTED, WAITING, WANTED};
+use super::{bring, next_in_line, next_new, take_half, wake_another};
 use crate::hooks;
 use crate::recorder;
-use crate::rt::task::{self, Ended, Task, Token};
+use crate::rt::task::{self, Ended, Stage, Task, Token};
 use crate::rt::{census, lock, many_cores, now, overflow, unwinding};
 
 /// A task with a stack of its own, that runs until it suspends itself.
@@ -27,11 +29,15 @@ pub type Coroutine = corosensei::Coroutine<(), (), (), GreenStack>;
 /// How long a task may keep its worker while others wait for it, before the picture says so.
 const HOG: Duration = Duration::from_millis(10);
 
-/// After how many tasks a busy worker looks for new ones: they must not starve behind two that hand a ball to and fro.
+/// After how many tasks a busy worker looks for new ones: they must not starve behind two that hand a ball to and fro; nor those in the queue behind those
+/// in its own line.
 const LOOK_FOR_NEW: u32 = 32;
 
 /// How many stacks a worker keeps at hand, and how many it takes or gives at once.
 const STACKS: usize = 128;
+
+/// How many records of tasks that have ended a worker keeps.
+const RECORDS: usize = 1024;
 
 /// How often an idle worker looks at its desk before it sleeps, where another core can bring it something: about 2 us.
 const LOOKS: u32 = 200;
@@ -43,11 +49,14 @@ const STARVED: Duration = Duration::from_millis(1);
 struct Local {
     /// Its place among the [`DESKS`], or [`NONE`].
     number: Cell<u8>,
-    ready: RefCell<VecDeque<Next>>,
+    /// Tasks of its own that are ready; a host's new ones too.
+    ready: RefCell<VecDeque<Entry>>,
     timers: RefCell<BinaryHeap<Reverse<Timer>>>,
     /// How many timers are of waits that have ended.
     stale: Cell<usize>,
     stacks: RefCell<Vec<GreenStack>>,
+    /// Tasks that have ended here, to be used again for others.
+    records: RefCell<Vec<Arc<Task>>>,
     /// How many of its tasks gave up the thread while they unwound: `thread::panicking` says nothing then.
     unwinding: Cell<usize>,
     /// When the turn began that is under way, in ticks.
@@ -55,18 +64,14 @@ struct Local {
     turns: Cell<u32>,
     /// It is counted as asleep and looks whether all are.
     looks: Cell<bool>,
-    /// The task that gives the thread up is ready all the same.
-    yields: Cell<bool>,
+    /// It counts among those that look for new tasks.
+    searches: Cell<bool>,
+    /// It has timers, or has slept: there may be more to do than the next task.
+    looks_first: Cell<bool>,
     /// How many tasks it has begun that have not ended.
     begun: Cell<usize>,
     /// New tasks for which there was no stack.
-    starved: RefCell<VecDeque<Fresh>>,
-}
-
-/// What a worker does next.
-enum Next {
-    GoOn(Arc<Task>),
-    Begin(Fresh),
+    starved: RefCell<VecDeque<Entry>>,
 }
 
 struct Timer {
@@ -102,11 +107,13 @@ thread_local! {
             timers: RefCell::new(BinaryHeap::new()),
             stale: Cell::new(0),
             stacks: RefCell::new(Vec::new()),
+            records: RefCell::new(Vec::new()),
             unwinding: Cell::new(0),
             since: Cell::new(0),
             turns: Cell::new(0),
             looks: Cell::new(false),
-            yields: Cell::new(false),
+            searches: Cell::new(false),
+            looks_first: Cell::new(false),
             begun: Cell::new(0),
             starved: RefCell::new(VecDeque::new()),
         }
@@ -171,16 +178,11 @@ impl Drop for Local {
             return;
         }
         super::host_ends(number);
-        let mut new = take_fresh(number);
-        for next in std::mem::take(self.ready.get_mut()) {
-            match next {
-                Next::Begin(fresh) => new.push(fresh),
-                // Its coroutine must not be reached from elsewhere, and who waits for it waits in vain.
-                Next::GoOn(task) => std::mem::forget(task),
-            }
-        }
-        for Fresh { task, body } in new {
-            let _ = super::start(task, body);
+        let mut new = take_new(number);
+        // Those that it has begun stay where they are: a coroutine must not be reached from elsewhere, and who waits for one waits in vain.
+        new.extend(self.ready.get_mut().drain(..).filter(Entry::is_new));
+        for entry in new {
+            let _ = super::hand_out(entry);
         }
         if self.begun.get() == 0 {
             lock(&DESKS[usize::from(number)].inbox).thread = None;
@@ -190,44 +192,62 @@ impl Drop for Local {
 }
 
 /// Takes the new tasks that a host has not come to.
-pub fn take_fresh(place: u8) -> Vec<Fresh> {
-    let mut fresh: Vec<Fresh> = std::mem::take(&mut lock(&DESKS[usize::from(place)].inbox).fresh);
+pub fn take_new(place: u8) -> Vec<Entry> {
+    let mut inbox = lock(&DESKS[usize::from(place)].inbox);
+    let mut new: Vec<Entry> = inbox.ready.extract_if(.., |entry| entry.is_new()).collect();
+    drop(inbox);
     if is_mine(place) {
-        fresh.extend(take_not_begun_here(|_| true));
+        local(|local| {
+            let mut ready = local.ready.borrow_mut();
+            let (not_begun, begun): (Vec<_>, Vec<_>) = ready.drain(..).partition(Entry::is_new);
+            ready.extend(begun);
+            new.extend(not_begun);
+        });
     }
-    fresh
-}
-
-/// Takes the new tasks out of the host's line that are `wanted`, if the calling thread is the host.
-pub fn take_not_begun_here(wanted: impl Fn(&Task) -> bool) -> Vec<Fresh> {
-    local(|local| {
-        let mut taken = Vec::new();
-        let mut ready = local.ready.borrow_mut();
-        for next in std::mem::take(&mut *ready) {
-            match next {
-                Next::Begin(fresh) if wanted(&fresh.task) => taken.push(fresh),
-                next => ready.push_back(next),
-            }
-        }
-        taken
-    })
-    .unwrap_or_default()
+    new
 }
 
 /// Gives the host at `place` a new task.
-pub fn fresh_for_host(place: u8, fresh: Fresh) {
+pub fn new_for_host(place: u8, entry: Entry) {
     if is_mine(place) {
-        local(|local| local.ready.borrow_mut().push_back(Next::Begin(fresh)));
-        return;
+        ready_here(entry);
+    } else {
+        bring(place, entry);
     }
-    let desk = &DESKS[usize::from(place)];
-    let mut inbox = lock(&desk.inbox);
-    inbox.fresh.push(fresh);
-    desk.has_mail.store(true, Ordering::Release);
-    let roused = inbox.rouse();
-    drop(inbox);
-    if let Some(thread) = roused {
-        thread.unpark();
+}
+
+/// Gives the record of a green task that has ended on this thread, and that nobody looks at any more.
+pub fn used_record() -> Option<Arc<Task>> {
+    let record = local(|local| local.records.borrow_mut().pop()).flatten()?;
+    // Somebody may have it yet: a list of all tasks, or the timer of a wait that is over. When nobody has, nobody can get it any more.
+    (Arc::strong_count(&record) == 1).then_some(record)
+}
+
+/// Puts a new task into the line of the calling worker; says whether it did. It does not where the caller is none, or may not run new tasks.
+pub fn put_in_line(entry: Entry) -> bool {
+    let number = number_or(usize::from(NONE));
+    if number >= usize::from(HOST) {
+        return false;
+    }
+    let desk = &DESKS[number];
+    let mut line = lock(&desk.line);
+    if number >= WANTED.load(Ordering::Relaxed) {
+        return false;
+    }
+    line.push_back(entry);
+    desk.note_line(&line, 1);
+    let new_tasks = line.len();
+    drop(line);
+    // One that falls asleep says so first and then takes this lock to look into the line: it finds the task, or is seen here.
+    wake_another(new_tasks);
+    true
+}
+
+/// The number of the calling thread's place among the desks; `other` where it has none.
+pub fn number_or(other: usize) -> usize {
+    match local(|local| local.number.get()) {
+        None | Some(NONE) => other,
+        Some(number) => usize::from(number),
     }
 }
 
@@ -242,9 +262,9 @@ pub fn host() -> Option<u8> {
     (HOST..NONE).contains(&number).then_some(number)
 }
 
-/// A task of this worker is ready again.
-pub fn ready_here(task: Arc<Task>) {
-    local(|local| local.ready.borrow_mut().push_back(Next::GoOn(task)));
+/// A task of this worker is ready.
+pub fn ready_here(entry: Entry) {
+    local(|local| local.ready.borrow_mut().push_back(entry));
 }
 
 /// Whether the calling thread counts as asleep already, and looks whether all are.
@@ -258,15 +278,10 @@ pub fn others_unwind() -> bool {
 }
 
 /// Waits as a green task: gives the worker to another one until the token is woken, its time runs out, or the task is told to end.
+#[inline(always)]
 pub fn park(token: &Token, deadline: Option<Instant>) -> Ended {
     if let Some(at) = deadline {
-        local(|local| {
-            let timer = Timer {
-                at,
-                token: token.clone(),
-            };
-            local.timers.borrow_mut().push(Reverse(timer));
-        });
+        set_timer(token, at);
     }
     suspend(token.task());
     let ended = token.ended().unwrap_or(Ended::Woken);
@@ -276,13 +291,29 @@ pub fn park(token: &Token, deadline: Option<Instant>) -> Ended {
     ended
 }
 
-/// Lets the others that are ready run before the running task goes on.
-pub fn yield_now() {
-    local(|local| local.yields.set(true));
-    task::with_current(suspend);
+fn set_timer(token: &Token, at: Instant) {
+    local(|local| {
+        let timer = Timer {
+            at,
+            token: token.clone(),
+        };
+        local.timers.borrow_mut().push(Reverse(timer));
+        local.looks_first.set(true);
+    });
+}
+
+/// Lets the others that are ready run before `task` goes on, which is the running one.
+#[inline(always)]
+pub fn yield_now(task: &Task) {
+    task.green().yields.set(true);
+    suspend(task);
 }
 
 /// Gives the worker to another task until this one is ready again.
+///
+/// Inlined, as is all that stands between it and what the learner calls, and as `run` is on the other side: each function that returns after a switch returns
+/// to where the processor does not expect it, since it knows only the calls of before. That costs 5 ns each.
+#[inline(always)]
 fn suspend(task: &Task) {
     let _mine = Unwinding::note();
     // SAFETY: the running task suspends itself; its coroutine set the yielder at its start, and lives on the stack that this runs on.
@@ -294,6 +325,7 @@ struct Unwinding(bool);
 
 impl Unwinding {
     /// Notes it if the calling task unwinds, and is about to let others run on its thread.
+    #[inline(always)]
     fn note() -> Unwinding {
         let unwinds = unwinding();
         if unwinds {
@@ -304,6 +336,7 @@ impl Unwinding {
 }
 
 impl Drop for Unwinding {
+    #[inline(always)]
     fn drop(&mut self) {
         if self.0 {
             local(|local| local.unwinding.set(local.unwinding.get() - 1));
@@ -313,26 +346,36 @@ impl Drop for Unwinding {
 
 /// Waits as the thread that runs the tasks itself: runs them until the token is woken or `deadline` has passed.
 pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
-    local(|local| local.since.set(recorder::ticks_if_recording()));
     let _mine = Unwinding::note();
-    loop {
-        if let Some(ended) = token.ended() {
-            return ended;
-        }
-        if let Some(at) = deadline
+    let over = || {
+        let ended = token.ended();
+        if ended.is_none()
+            && let Some(at) = deadline
             && now() >= at
             && token.give_up()
         {
-            return Ended::TimedOut;
+            return Some(Ended::TimedOut);
         }
-        let ran = local(|local| {
-            local.wake_at(deadline);
+        ended
+    };
+    let _ = WAKE_AT.try_with(|at| at.set(deadline));
+    let ran = local(|local| {
+        local.since.set(recorder::ticks_if_recording());
+        loop {
+            if let Some(ended) = over() {
+                return ended;
+            }
             local.run_one(&|_| token.ended().is_some());
-        });
-        if ran.is_none() {
+        }
+    });
+    ran.unwrap_or_else(|| {
+        loop {
+            if let Some(ended) = over() {
+                return ended;
+            }
             thread::yield_now();
         }
-    }
+    })
 }
 
 /// Lets every task run once that is ready now, as the thread that runs them itself.
@@ -357,37 +400,111 @@ thread_local! {
 }
 
 impl Local {
-    fn wake_at(&self, deadline: Option<Instant>) {
-        let _ = WAKE_AT.try_with(|at| at.set(deadline));
-    }
-
     /// Runs the next task until it gives the thread up; sleeps when there is none, until there is or `done` says so.
+    #[inline(always)]
     fn run_one(&self, done: &dyn Fn(&Local) -> bool) {
-        self.take_mail();
-        self.fire_timers();
         let turn = self.turns.get().wrapping_add(1);
         self.turns.set(turn);
-        let is_host = self.number.get() >= HOST;
+        // Mostly there is nothing to do but the next task.
+        if !turn.is_multiple_of(LOOK_FOR_NEW) && !self.looks_first.get() && !self.has_mail() {
+            let next = self.ready.borrow_mut().pop_front();
+            if let Some(entry) = next {
+                return self.run(entry);
+            }
+        }
+        if let Some(entry) = self.look_for_one(turn, done) {
+            self.run(entry);
+        }
+    }
+
+    fn has_mail(&self) -> bool {
+        DESKS[usize::from(self.number.get())]
+            .has_mail
+            .load(Ordering::Relaxed)
+    }
+
+    /// Gives the next task after a look at all that may be to be done besides. Sleeps when there is none, and then may give none.
+    #[inline(never)]
+    fn look_for_one(&self, turn: u32, done: &dyn Fn(&Local) -> bool) -> Option<Entry> {
+        self.take_mail();
+        self.fire_timers();
+        let number = usize::from(self.number.get());
+        let is_host = number >= usize::from(HOST);
         let mut next = None;
         if turn.is_multiple_of(LOOK_FOR_NEW) && !is_host {
-            next = next_new(usize::from(self.number.get())).map(Next::Begin);
+            next = if turn.is_multiple_of(2 * LOOK_FOR_NEW) {
+                next_new(number)
+            } else {
+                next_in_line(number)
+            };
         }
         next = next.or_else(|| self.ready.borrow_mut().pop_front());
         if next.is_none() && !is_host {
-            next = next_new(usize::from(self.number.get())).map(Next::Begin);
+            next = next_in_line(number).or_else(|| next_new(number));
         }
         if next.is_none() && !self.starved.borrow().is_empty() {
             // Where there was no stack there may be one now. In between it sleeps for a while.
             self.idle(done);
-            next = self.starved.borrow_mut().pop_front().map(Next::Begin);
-            if next.is_none() {
-                return;
+            self.search_no_more();
+            return self.starved.borrow_mut().pop_front();
+        }
+        self.looks_first.set(!self.timers.borrow().is_empty());
+        if next.is_none() {
+            self.idle(done);
+        } else if self.searches.get() {
+            self.search_no_more();
+            // There may be as much for another one.
+            wake_another(WAITING.load(Ordering::Relaxed));
+        }
+        next
+    }
+
+    /// Whether it is a worker and may take new tasks from others.
+    fn may_begin_new(&self) -> bool {
+        let number = usize::from(self.number.get());
+        number < usize::from(HOST) && number < WANTED.load(Ordering::Relaxed)
+    }
+
+    fn search_no_more(&self) {
+        if self.searches.replace(false) {
+            SEARCHING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks for a while whether there is something to do, before this thread sleeps; says whether there is.
+    fn search(&self, done: &dyn Fn(&Local) -> bool) -> bool {
+        let number = usize::from(self.number.get());
+        let desk = &DESKS[number];
+        let mut seen_before = [0; MOST_WORKERS];
+        for look in 0..LOOKS {
+            if desk.has_mail.load(Ordering::Relaxed) || done(self) {
+                return true;
             }
+            if !self.may_begin_new() {
+                std::hint::spin_loop();
+                continue;
+            }
+            if WAITING.load(Ordering::Relaxed) > 0 {
+                return true;
+            }
+            let workers = STARTED.load(Ordering::Relaxed);
+            for (other, seen) in seen_before[..workers].iter_mut().enumerate() {
+                let in_line = DESKS[other].in_line.load(Ordering::Relaxed);
+                // One alone is left to the worker that has it, which is about to begin it: unless it lies there for long.
+                let is_left_alone = in_line as u32 == 1 && (look < LOOKS / 2 || in_line != *seen);
+                *seen = in_line;
+                if in_line as u32 > 0
+                    && !is_left_alone
+                    && other != number
+                    && let Some(entry) = take_half(other, number)
+                {
+                    self.ready.borrow_mut().push_back(entry);
+                    return true;
+                }
+            }
+            std::hint::spin_loop();
         }
-        match next {
-            Some(next) => self.run(next),
-            None => self.idle(done),
-        }
+        false
     }
 
     fn take_mail(&self) {
@@ -398,9 +515,7 @@ impl Local {
     }
 
     fn empty(&self, inbox: &mut super::Inbox) {
-        let mut ready = self.ready.borrow_mut();
-        ready.extend(inbox.ready.drain(..).map(Next::GoOn));
-        ready.extend(inbox.fresh.drain(..).map(Next::Begin));
+        self.ready.borrow_mut().extend(inbox.ready.drain(..));
         DESKS[usize::from(self.number.get())]
             .has_mail
             .store(false, Ordering::Relaxed);
@@ -418,9 +533,8 @@ impl Local {
                 return;
             };
             if timer.token.give_up() {
-                self.ready
-                    .borrow_mut()
-                    .push_back(Next::GoOn(timer.token.task().clone()));
+                let task = NonNull::from(&**timer.token.task());
+                self.ready.borrow_mut().push_back(Entry(task));
             } else {
                 self.stale.set(self.stale.get().saturating_sub(1));
             }
@@ -450,105 +564,119 @@ impl Local {
         }
     }
 
-    /// Runs a task until it suspends itself or ends.
-    fn run(&self, next: Next) {
-        let task = match next {
-            Next::GoOn(task) => {
-                // The host's own wait is over: it sees that by itself.
-                if !task.is_green() {
-                    return;
-                }
-                task
+    /// Runs a task until it suspends itself or ends. Inlined into the loops of those who call it: see [`suspend`].
+    #[inline(always)]
+    fn run(&self, entry: Entry) {
+        let task = entry.task();
+        let green = task.green();
+        // SAFETY: this worker has the task out of a line; see `Task`.
+        let mut stage = unsafe { &mut *green.stage.get() };
+        if let Stage::New(_) = stage {
+            if !self.begin(entry) {
+                return;
             }
-            Next::Begin(fresh) => match self.begin(fresh) {
-                Some(task) => task,
-                None => return,
-            },
-        };
+            // SAFETY: as above.
+            stage = unsafe { &mut *green.stage.get() };
+        }
         let number = self.number.get();
-        let before = task::carry(&task, if number >= HOST { u8::MAX } else { number + 1 });
-        // SAFETY: a started task's coroutine is there until it ends, and is reached by its own worker alone, which is this thread.
-        let coroutine = unsafe { &mut *task.green().coroutine.get() };
-        let result = coroutine
-            .as_mut()
-            .expect("a task that is ready has begun and not ended")
-            .resume(());
+        let before = task::carry(task, if number >= HOST { u8::MAX } else { number + 1 });
+        let Stage::Begun(coroutine) = stage else {
+            unreachable!("a task that is ready has begun and not ended");
+        };
+        let result = coroutine.resume(());
         // One look at the clock for each turn: the next one begins where this one ended.
         let now = recorder::ticks_if_recording();
         let since = self.since.replace(now);
-        let passed = now.wrapping_sub(since);
-        if now != 0
-            && since != 0
-            && passed > hog_ticks()
-            && (WAITING.load(Ordering::Relaxed) > 0 || self.others_wait())
-        {
-            let micros = recorder::ticks_to_duration(passed).as_micros();
-            let micros = u32::try_from(micros).unwrap_or(u32::MAX);
-            recorder::record(Kind::Hogged, 0, micros, 0, None);
+        if now != 0 && since != 0 {
+            self.tell_if_it_hogged(now.wrapping_sub(since));
         }
         task::carry_no_more(before);
         match result {
             CoroutineResult::Yield(()) => {
-                if self.yields.replace(false) {
-                    self.ready.borrow_mut().push_back(Next::GoOn(task));
+                if green.yields.replace(false) {
+                    self.ready.borrow_mut().push_back(entry);
                 }
             }
-            CoroutineResult::Return(()) => {
-                if let Some(coroutine) = coroutine.take() {
-                    self.keep(coroutine.into_stack());
-                }
-                self.begun.set(self.begun.get() - 1);
-                task::strike(&task);
-                task.end();
+            CoroutineResult::Return(()) => self.end(task),
+        }
+    }
+
+    /// Records it if the task that runs kept the thread for so many ticks that others had to wait for long.
+    #[inline(never)]
+    fn tell_if_it_hogged(&self, ticks: u64) {
+        if ticks > hog_ticks() && (WAITING.load(Ordering::Relaxed) > 0 || self.others_wait()) {
+            let micros = recorder::ticks_to_duration(ticks).as_micros();
+            let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+            recorder::record(Kind::Hogged, 0, micros, 0, None);
+        }
+    }
+
+    /// A task has come to its end.
+    #[inline(never)]
+    fn end(&self, task: &Task) {
+        // SAFETY: as in `run`, where the coroutine is not used any more.
+        let stage = std::mem::replace(unsafe { &mut *task.green().stage.get() }, Stage::Over);
+        if let Stage::Begun(coroutine) = stage {
+            self.keep(coroutine.into_stack());
+        }
+        self.begun.set(self.begun.get() - 1);
+        if let Some(task) = task::strike(task) {
+            task.end();
+            let mut records = self.records.borrow_mut();
+            if records.len() < RECORDS {
+                records.push(task);
             }
         }
     }
 
     /// Whether another task than the one that runs waits for the thread.
     fn others_wait(&self) -> bool {
+        let desk = &DESKS[usize::from(self.number.get())];
         !self.ready.borrow().is_empty()
-            || DESKS[usize::from(self.number.get())]
-                .has_mail
-                .load(Ordering::Relaxed)
+            || desk.has_mail.load(Ordering::Relaxed)
+            || desk.in_line.load(Ordering::Relaxed) as u32 > 0
     }
 
-    /// Gives a new task a stack and puts it on the roster. `None` when there is no memory for one: then it is put back, to be begun when others have ended.
-    fn begin(&self, fresh: Fresh) -> Option<Arc<Task>> {
+    /// Gives a new task a stack. False when there is no memory for one: then it is put back, to be begun when others have ended.
+    #[inline(never)]
+    fn begin(&self, entry: Entry) -> bool {
         let mut stacks = self.stacks.borrow_mut();
         if stacks.is_empty()
             && let Err(why) = stack::take(&mut stacks, STACKS)
         {
             drop(stacks);
-            self.no_stack(fresh, &why);
-            return None;
+            self.no_stack(entry, &why);
+            return false;
         }
-        let stack = stacks.pop()?;
+        let Some(stack) = stacks.pop() else {
+            return false;
+        };
         drop(stacks);
-        let Fresh { task, body } = fresh;
-        let green = task.green();
+        let green = entry.task().green();
         green.worker.store(self.number.get(), Ordering::Relaxed);
-        let its_task = Arc::as_ptr(&task);
+        // SAFETY: as in `run`.
+        let stage = unsafe { &mut *green.stage.get() };
+        let Stage::New(body) = std::mem::replace(stage, Stage::Over) else {
+            unreachable!("a task is begun once");
+        };
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
-            // SAFETY: the worker keeps the task alive while its coroutine runs.
-            unsafe { &*its_task }.green().yielder.set(yielder);
-            body();
+            entry.task().green().yielder.set(yielder);
+            body.run();
         });
-        // SAFETY: the task has not begun, so nobody else knows where it runs.
-        unsafe { *green.coroutine.get() = Some(coroutine) };
-        task::enroll(&task, usize::from(self.number.get()) % task::PARTS);
+        *stage = Stage::Begun(coroutine);
         self.begun.set(self.begun.get() + 1);
-        Some(task)
+        true
     }
 
     #[cold]
-    fn no_stack(&self, fresh: Fresh, why: &io::Error) {
+    fn no_stack(&self, entry: Entry, why: &io::Error) {
         static TOLD: AtomicBool = AtomicBool::new(false);
         if !TOLD.swap(true, Ordering::Relaxed) {
             hooks::say(&format!(
                 "threadbook: no stack for a further task ({why}); tasks begin when others have ended"
             ));
         }
-        self.starved.borrow_mut().push_back(fresh);
+        self.starved.borrow_mut().push_back(entry);
     }
 
     fn keep(&self, stack: GreenStack) {
@@ -561,19 +689,19 @@ impl Local {
 
     /// Sleeps until there is something to do, or until a timer's time.
     fn idle(&self, done: &dyn Fn(&Local) -> bool) {
+        self.looks_first.set(true);
         let number = usize::from(self.number.get());
         let desk = &DESKS[number];
         if many_cores() {
-            for _ in 0..LOOKS {
-                if desk.has_mail.load(Ordering::Relaxed)
-                    || WAITING.load(Ordering::Relaxed) > 0
-                    || done(self)
-                {
-                    break;
-                }
-                std::hint::spin_loop();
+            if !self.searches.get() && self.may_begin_new() {
+                self.searches.set(true);
+                SEARCHING.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.search(done) {
+                return;
             }
         }
+        self.search_no_more();
         let is_host = number >= usize::from(HOST);
         self.drop_stale_timers();
         let mut until = self.timers.borrow().peek().map(|Reverse(timer)| timer.at);
@@ -586,21 +714,28 @@ impl Local {
         }
         {
             let mut new = lock(&NEW);
-            if !is_host && !new.queue.is_empty() && number < super::default_or(new.wanted) {
-                return;
+            if !is_host {
+                // Said first, then looked: see `put_in_line`.
+                let idle = new.idle | 1 << number;
+                new.set_idle(idle);
             }
+            let has_line = |desk: &super::Desk| !lock(&desk.line).is_empty();
+            let for_me = !is_host
+                && number < super::default_or(new.wanted)
+                && (!new.queue.is_empty() || DESKS[..new.started].iter().any(has_line));
             let mut inbox = lock(&desk.inbox);
-            if !inbox.ready.is_empty() || !inbox.fresh.is_empty() || done(self) {
+            if for_me || !inbox.ready.is_empty() || done(self) {
                 self.empty(&mut inbox);
+                if !is_host {
+                    let idle = new.idle & !(1 << number);
+                    new.set_idle(idle);
+                }
                 return;
             }
             inbox.asleep = true;
             inbox.counted = until.is_none();
             if inbox.counted {
                 census::falls_asleep();
-            }
-            if !is_host {
-                new.idle |= 1 << number;
             }
         }
         if until.is_none() {
@@ -626,7 +761,14 @@ impl Local {
             }
         }
         if !is_host {
-            lock(&NEW).idle &= !(1 << number);
+            let mut new = lock(&NEW);
+            let idle = new.idle & !(1 << number);
+            new.set_idle(idle);
+            drop(new);
+            if std::mem::take(&mut lock(&desk.inbox).to_search) {
+                // Counted by who woke it.
+                self.searches.set(true);
+            }
         }
         self.since.set(recorder::ticks_if_recording());
     }
