@@ -1,20 +1,22 @@
 //! The arms of a `select!`: one operation on one channel each, that can be tried, queued, and taken out of its line again.
 //!
 //! An arm knows its channel's type of messages; the [engine](crate::select_macro) knows arms only by the trait. What an arm was given stays in it until the
-//! macro takes it out. No arm has a destructor: so what it borrows is free again in the body that is run.
+//! macro takes it out. No arm has a destructor: so what it borrows is free again in the body that is run. What is not of the type is done by [`RawRecv`],
+//! [`RawSend`] and [`RawPermit`], which are compiled into the library and not into each cell.
 
-use std::cell::Cell;
-use std::mem::ManuallyDrop;
+use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvError, SendError};
 use std::time::Instant;
 
 use threadbook_timeline::format::Reason;
 
-use super::{
-    Channel, Found, Giver, Offer, Patience, Receiver, Sender, State, Taker, first_claimed,
-};
-use crate::recorder::{self, Here};
+use super::line::{Answer, Giver, Lined, Taker, first_claimed};
+use super::raw::{Found, Patience, RawChannel, Refused, State};
+use super::{Receiver, Sender};
+use crate::recorder::Here;
 use crate::rt::{self, Token, Wakeup};
 use crate::wait::{Subject as _, Words};
 
@@ -59,61 +61,119 @@ impl<V> Slot<V> {
 
 /// The arm `recv(receiver)`.
 pub struct Recv<'a, T> {
-    channel: &'a Channel<T>,
-    waiting: Slot<Arc<Taker<T>>>,
-    result: Slot<Result<T, RecvError>>,
-    chosen: Cell<bool>,
+    raw: RawRecv<'a>,
+    /// Where the message is put: the arm does not move after it is made, or else is not used before.
+    message: UnsafeCell<MaybeUninit<T>>,
 }
 
 impl<'a, T> Recv<'a, T> {
     /// Makes the arm. The macro relies on the coercion to this parameter: it may be given a reference to whatever dereferences to a receiver.
     pub fn new(receiver: &'a Receiver<T>) -> Recv<'a, T> {
         Recv {
-            channel: &receiver.channel,
-            waiting: Slot::empty(),
-            result: Slot::empty(),
-            chosen: Cell::new(false),
+            raw: RawRecv {
+                channel: &receiver.channel,
+                waiting: Slot::empty(),
+                outcome: Cell::new(Outcome::None),
+            },
+            message: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
     /// Whether the arm was chosen.
     pub fn is_chosen(&self) -> bool {
-        self.chosen.get()
+        self.raw.outcome.get() != Outcome::None
     }
 
     /// Takes the result out of the chosen arm.
     pub fn result(&self) -> Result<T, RecvError> {
-        self.result.take().unwrap_or(Err(RecvError))
+        match self.raw.outcome.replace(Outcome::Gone) {
+            // SAFETY: the message is there, and is not looked at again.
+            Outcome::Message => Ok(unsafe { (*self.message.get()).assume_init_read() }),
+            _ => Err(RecvError),
+        }
     }
 
-    fn choose(&self, result: Result<T, RecvError>) -> bool {
-        self.result.put(result);
-        self.chosen.set(true);
-        true
+    fn place(&self) -> *mut u8 {
+        self.message.get().cast()
     }
 }
 
 impl<T> Arm for Recv<'_, T> {
     fn begin(&self, here: Here) -> bool {
-        match self.channel.take(here) {
-            Found::Done(message) => self.choose(Ok(message)),
-            Found::Disconnected => self.choose(Err(RecvError)),
+        // SAFETY: a place for a message of the channel's type.
+        unsafe { self.raw.begin(self.place(), here) }
+    }
+
+    fn queue(&self, token: &Token) -> bool {
+        // SAFETY: as above; the engine takes the token out of the line before the arm goes away.
+        unsafe { self.raw.queue(token, self.place()) }
+    }
+
+    fn leave(&self, token: &Token, here: Here) -> bool {
+        self.raw.leave(token, here)
+    }
+
+    fn refuse(&self) {
+        self.raw.outcome.set(Outcome::Gone);
+    }
+
+    fn rings(&self) -> Option<Instant> {
+        self.raw.channel.state().rings()
+    }
+
+    fn words(&self, waiting: u32) -> Vec<Words> {
+        words(self.raw.channel, "a message on ", Reason::Recv, waiting)
+    }
+}
+
+/// What became of a receiving arm.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It was not chosen.
+    None,
+    /// A message is there.
+    Message,
+    /// None will come, or it was taken out.
+    Gone,
+}
+
+/// A [`Recv`] but for the place of its message.
+struct RawRecv<'a> {
+    channel: &'a RawChannel,
+    waiting: Slot<Arc<Taker>>,
+    outcome: Cell<Outcome>,
+}
+
+impl RawRecv<'_> {
+    fn choose(&self, outcome: Outcome) -> bool {
+        self.outcome.set(outcome);
+        true
+    }
+
+    /// # Safety
+    /// There is room for a message of the channel's type at `to`.
+    unsafe fn begin(&self, to: *mut u8, here: Here) -> bool {
+        // SAFETY: by the caller's promise.
+        match unsafe { self.channel.take(to, here) } {
+            Found::Done => self.choose(Outcome::Message),
+            Found::Disconnected => self.choose(Outcome::Gone),
             Found::Nothing(_) => false,
         }
     }
 
-    fn queue(&self, token: &Token) -> bool {
+    /// # Safety
+    /// There is room for a message of the channel's type at `to`, until the arm has left the line.
+    unsafe fn queue(&self, token: &Token, to: *mut u8) -> bool {
         let mut state = self.channel.state();
-        let can_give =
-            |giver: &Arc<Giver<T>>| self.channel.capacity == Some(0) || !giver.is_later();
+        let can_give = |giver: &Lined<Giver>| self.channel.capacity == Some(0) || !giver.is_arm();
         let is_ready = !state.queue.is_empty()
             || state.rang()
             || (state.senders == 0 && !state.stays_open)
             || (state.givers.iter())
                 .any(|giver| is_another(&giver.token, token) && can_give(giver));
         if !is_ready {
-            let taker = Taker::new(token.clone());
-            state.takers.push_back(taker.clone());
+            let taker = Arc::new(Taker::new(token.clone(), to));
+            state.takers.push_back(taker.clone().into());
             self.waiting.put(taker);
         }
         !is_ready
@@ -124,56 +184,81 @@ impl<T> Arm for Recv<'_, T> {
             return false;
         };
         self.channel.forget(token);
-        match self.channel.given_to(&taker, here) {
-            Some(message) => self.choose(Ok(message)),
-            None => false,
-        }
-    }
-
-    fn refuse(&self) {
-        self.choose(Err(RecvError));
-    }
-
-    fn rings(&self) -> Option<Instant> {
-        self.channel.state().rings()
-    }
-
-    fn words(&self, waiting: u32) -> Vec<Words> {
-        words(self.channel, "a message on ", Reason::Recv, waiting)
+        self.channel.was_given(&taker, here) && self.choose(Outcome::Message)
     }
 }
 
 /// The arm `send(sender, message)`, without the message: it is made when the arm is chosen.
 pub struct Send<'a, T> {
-    channel: &'a Channel<T>,
-    waiting: Slot<Arc<Giver<T>>>,
-    permit: Slot<Permit<'a, T>>,
-    chosen: Cell<bool>,
+    raw: RawSend<'a>,
+    messages: PhantomData<fn(T)>,
 }
 
 impl<'a, T> Send<'a, T> {
     /// Makes the arm, as [`Recv::new`] does.
     pub fn new(sender: &'a Sender<T>) -> Send<'a, T> {
         Send {
-            channel: &sender.channel,
-            waiting: Slot::empty(),
-            permit: Slot::empty(),
-            chosen: Cell::new(false),
+            raw: RawSend {
+                channel: &sender.channel,
+                waiting: Slot::empty(),
+                permit: Slot::empty(),
+                chosen: Cell::new(false),
+            },
+            messages: PhantomData,
         }
     }
 
     /// Whether the arm was chosen.
     pub fn is_chosen(&self) -> bool {
-        self.chosen.get()
+        self.raw.chosen.get()
     }
 
     /// Takes the right and the duty to send out of the chosen arm.
     pub fn permit(&self) -> Permit<'a, T> {
-        self.permit.take().expect("a chosen arm, asked once")
+        Permit {
+            raw: self.raw.permit.take().expect("a chosen arm, asked once"),
+            messages: PhantomData,
+        }
+    }
+}
+
+impl<T> Arm for Send<'_, T> {
+    fn begin(&self, here: Here) -> bool {
+        self.raw.begin(here)
     }
 
-    fn choose(&self, why: Chosen<T>, here: Option<Here>) -> bool {
-        self.permit.put(Permit {
+    fn queue(&self, token: &Token) -> bool {
+        self.raw.queue(token)
+    }
+
+    fn leave(&self, token: &Token, here: Here) -> bool {
+        self.raw.leave(token, here)
+    }
+
+    fn refuse(&self) {
+        self.raw.choose(Chosen::Refused, None);
+    }
+
+    fn rings(&self) -> Option<Instant> {
+        None
+    }
+
+    fn words(&self, waiting: u32) -> Vec<Words> {
+        words(self.raw.channel, "room in ", Reason::Send, waiting)
+    }
+}
+
+/// A [`Send`] for messages of whatever type.
+struct RawSend<'a> {
+    channel: &'a RawChannel,
+    waiting: Slot<Arc<Giver>>,
+    permit: Slot<RawPermit<'a>>,
+    chosen: Cell<bool>,
+}
+
+impl RawSend<'_> {
+    fn choose(&self, why: Chosen, here: Option<Here>) -> bool {
+        self.permit.put(RawPermit {
             channel: self.channel,
             why,
             here,
@@ -181,12 +266,10 @@ impl<'a, T> Send<'a, T> {
         self.chosen.set(true);
         true
     }
-}
 
-impl<T> Arm for Send<'_, T> {
     fn begin(&self, here: Here) -> bool {
         let mut state = self.channel.state();
-        state.sender_used = (recorder::current_task(), here);
+        state.sender_used = (rt::me(), here);
         let why = if state.receivers == 0 {
             Chosen::Refused
         } else if self.channel.has_room(&state) {
@@ -194,7 +277,7 @@ impl<T> Arm for Send<'_, T> {
             Chosen::Room
         } else if self.channel.capacity == Some(0) {
             // Claimed and not woken: it sleeps on until the message is there.
-            match first_claimed(&mut state.takers, |taker| &taker.token) {
+            match first_claimed(&mut state.takers) {
                 Some(taker) => Chosen::Met(taker),
                 None => return false,
             }
@@ -212,8 +295,8 @@ impl<T> Arm for Send<'_, T> {
             || (self.channel.capacity == Some(0)
                 && (state.takers.iter()).any(|taker| is_another(&taker.token, token)));
         if !is_ready {
-            let giver = Giver::new(token.clone(), Offer::Later);
-            state.givers.push_back(giver.clone());
+            let giver = Arc::new(Giver::new(token.clone(), std::ptr::null()));
+            state.givers.push_back(giver.clone().into());
             self.waiting.put(giver);
         }
         !is_ready
@@ -226,24 +309,12 @@ impl<T> Arm for Send<'_, T> {
         let mut state = self.channel.state();
         state.givers.retain(|other| !other.token.is(token));
         drop(state);
-        let offer = std::mem::replace(&mut *rt::lock(&giver.offer), Offer::Later);
-        match offer {
-            Offer::Room => self.choose(Chosen::Room, Some(here)),
-            Offer::Asked(taker) => self.choose(Chosen::Asked(taker), Some(here)),
-            _ => false,
+        // SAFETY: the wait is this task's, and over: the engine leaves the lines after it.
+        match unsafe { giver.answer() } {
+            Answer::Room => self.choose(Chosen::Room, Some(here)),
+            Answer::Asked(taker) => self.choose(Chosen::Asked(taker.clone()), Some(here)),
+            Answer::None | Answer::Taken(..) => false,
         }
-    }
-
-    fn refuse(&self) {
-        self.choose(Chosen::Refused, None);
-    }
-
-    fn rings(&self) -> Option<Instant> {
-        None
-    }
-
-    fn words(&self, waiting: u32) -> Vec<Words> {
-        words(self.channel, "room in ", Reason::Send, waiting)
     }
 }
 
@@ -252,7 +323,7 @@ fn is_another(other: &Token, own: &Token) -> bool {
     !other.is(own) && other.is_waiting()
 }
 
-fn words<T>(channel: &Channel<T>, what: &str, reason: Reason, waiting: u32) -> Vec<Words> {
+fn words(channel: &RawChannel, what: &str, reason: Reason, waiting: u32) -> Vec<Words> {
     let mut words = vec![Words::from(what)];
     if let Some(object) = channel.object() {
         words.push(Words::Object(object.id(), object.in_words()));
@@ -265,71 +336,105 @@ fn words<T>(channel: &Channel<T>, what: &str, reason: Reason, waiting: u32) -> V
 
 /// A sending arm that was chosen: what was given to it is kept until it sends, and given back when its message is never made.
 pub struct Permit<'a, T> {
-    channel: &'a Channel<T>,
-    why: Chosen<T>,
+    raw: RawPermit<'a>,
+    messages: PhantomData<fn(T)>,
+}
+
+impl<T> Permit<'_, T> {
+    /// Sends the message. Does not wait: what it needs is there.
+    pub fn send(self, message: T) -> Result<(), SendError<T>> {
+        let (channel, here) = (self.raw.channel, self.raw.here);
+        let message = ManuallyDrop::new(message);
+        // SAFETY: of the channel's type. It is used no more if it was sent, and else is the caller's as before.
+        match unsafe { self.raw.send((&raw const message).cast()) } {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                let message = ManuallyDrop::into_inner(message);
+                match (why, here) {
+                    (Refused::Again, Some(here)) => {
+                        let sent = super::send(channel, message, Patience::Forever, here);
+                        sent.map_err(|(message, _)| SendError(message))
+                    }
+                    _ => Err(SendError(message)),
+                }
+            }
+        }
+    }
+}
+
+/// A [`Permit`] for a message of whatever type.
+struct RawPermit<'a> {
+    channel: &'a RawChannel,
+    why: Chosen,
     here: Option<Here>,
 }
 
 /// Why a sending arm was chosen.
-enum Chosen<T> {
+enum Chosen {
     /// All receivers are gone.
     Refused,
     /// Room is kept for its message.
     Room,
     /// A receiver waited, and is claimed.
-    Met(Arc<Taker<T>>),
+    Met(Lined<Taker>),
     /// A receiver chose it, and waits.
-    Asked(Arc<Taker<T>>),
+    Asked(Arc<Taker>),
 }
 
-impl<T> Permit<'_, T> {
-    /// Sends the message. Does not wait: what it needs is there.
-    pub fn send(mut self, message: T) -> Result<(), SendError<T>> {
+impl RawPermit<'_> {
+    /// Sends the message at `message`, as [`RawChannel::send`] does, but never waits.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn send(mut self, message: *const u8) -> Result<(), Refused> {
         let channel = self.channel;
         let Some(here) = self.here else {
-            return Err(SendError(message));
+            return Err(Refused::Disconnected);
         };
         let mut state = channel.state();
-        state.sender_used = (recorder::current_task(), here);
-        match std::mem::replace(&mut self.why, Chosen::Refused) {
-            Chosen::Refused => Err(SendError(message)),
+        state.sender_used = (rt::me(), here);
+        let wakeups = match std::mem::replace(&mut self.why, Chosen::Refused) {
+            Chosen::Refused => return Err(Refused::Disconnected),
             Chosen::Room => {
                 state.kept -= 1;
                 if state.receivers == 0 {
-                    return Err(SendError(message));
+                    return Err(Refused::Disconnected);
                 }
-                let wakeups = match first_claimed(&mut state.takers, |taker| &taker.token) {
+                match first_claimed(&mut state.takers) {
                     Some(taker) => [
-                        Some(channel.hand_over(&mut state, message, &taker, here)),
+                        // SAFETY: claimed; the message by the caller's promise.
+                        Some(unsafe { channel.hand_over(&mut state, message, &taker, here) }),
                         channel.let_one_in(&mut state, Some(here)),
                     ],
                     None => {
-                        channel.put(&mut state, message, here);
+                        // SAFETY: by the caller's promise.
+                        unsafe { channel.put(&mut state, message, here) };
                         [None, None]
                     }
-                };
-                drop(state);
-                drop(wakeups);
-                Ok(())
+                }
             }
             Chosen::Asked(taker) if !taker.token.claim() => {
-                drop(state);
-                // It was told to end meanwhile. The arm is chosen all the same, so the message goes to whoever comes.
-                let sent = channel.send(message, Patience::Forever, here);
-                sent.map_err(|(message, _)| SendError(message))
+                return Err(Refused::Again);
             }
-            Chosen::Met(taker) | Chosen::Asked(taker) => {
-                let wakeup = channel.hand_over(&mut state, message, &taker, here);
-                drop(state);
-                drop(wakeup);
-                Ok(())
+            Chosen::Met(taker) => {
+                // SAFETY: claimed; the message by the caller's promise.
+                let wakeup = unsafe { channel.hand_over(&mut state, message, &taker, here) };
+                [Some(wakeup), None]
             }
-        }
+            Chosen::Asked(taker) => {
+                // SAFETY: as above.
+                let wakeup = unsafe { channel.hand_over(&mut state, message, &taker, here) };
+                [Some(wakeup), None]
+            }
+        };
+        drop(state);
+        drop(wakeups);
+        Ok(())
     }
 
     /// Gives back what was given, since the message is not made: who waits for it looks again.
-    fn give_back(&self, state: &mut State<T>) -> Option<Wakeup> {
-        let wake = |taker: &Taker<T>| rt::wake(&taker.token, self.channel.object.id(), None);
+    fn give_back(&self, state: &mut State) -> Option<Wakeup> {
+        let wake = |taker: &Taker| rt::wake(&taker.token, self.channel.object.id(), None);
         match &self.why {
             Chosen::Refused => None,
             Chosen::Room => {
@@ -342,7 +447,7 @@ impl<T> Permit<'_, T> {
     }
 }
 
-impl<T> Drop for Permit<'_, T> {
+impl Drop for RawPermit<'_> {
     fn drop(&mut self) {
         if let Chosen::Refused = self.why {
             return;

@@ -5,18 +5,20 @@
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use super::{Channel, Receiver, State};
+use super::Receiver;
+use super::queue::Kind;
+use super::raw::{RawChannel, State};
 use crate::rt;
 
 /// When the next message comes.
-pub(super) struct Clock<T> {
+///
+/// It is the instant at which it was due: a channel that has a clock is one of instants.
+pub(super) struct Clock {
     due: Instant,
     every: Option<Duration>,
-    /// Makes the message that was due at a time.
-    message: fn(Instant) -> T,
 }
 
-impl<T> State<T> {
+impl State {
     /// When the next message comes by itself, if one does.
     pub(super) fn rings(&self) -> Option<Instant> {
         self.clock.as_ref().map(|clock| clock.due)
@@ -41,7 +43,8 @@ impl<T> State<T> {
         let Some(clock) = self.clock.as_mut().filter(|clock| clock.due <= now) else {
             return;
         };
-        self.queue.push_back((clock.message)(clock.due));
+        // SAFETY: of the channel's type: see `Clock`. An instant may be copied.
+        unsafe { self.queue.push((&raw const clock.due).cast()) };
         self.sent = self.sent.wrapping_add(1);
         // From now, not from when it was due: who comes late finds one message, not all that were missed.
         match clock.every.and_then(|every| now.checked_add(every)) {
@@ -108,9 +111,8 @@ pub fn tick(duration: Duration) -> Receiver<Instant> {
 /// ```
 #[track_caller]
 pub fn never<T>() -> Receiver<T> {
-    Receiver {
-        channel: Channel::new(Some(0), 0, None, Location::caller()),
-    }
+    let kind = Kind::of::<T>();
+    Receiver::of(RawChannel::new(kind, Some(0), 0, None, Location::caller()))
 }
 
 fn clock(
@@ -119,12 +121,14 @@ fn clock(
     made: crate::recorder::Here,
 ) -> Receiver<Instant> {
     // Too far away to be told: never.
-    let clock = rt::now().checked_add(duration).map(|due| Clock {
-        due,
-        every,
-        message: |due| due,
-    });
-    Receiver {
-        channel: Channel::new(Some(1), 0, clock, made),
-    }
+    let clock = rt::now()
+        .checked_add(duration)
+        .map(|due| Clock { due, every });
+    Receiver::of(RawChannel::new(
+        Kind::of::<Instant>(),
+        Some(1),
+        0,
+        clock,
+        made,
+    ))
 }
