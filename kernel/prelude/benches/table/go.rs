@@ -13,8 +13,10 @@ pub struct Program {
 /// # Errors
 /// When there is no such program, or it cannot build this one.
 pub fn build(go: &Path) -> Result<Program, String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/table/go/main.go");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("table-go");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let source = folder.join("table.go");
+    std::fs::write(&source, include_str!("go/main.go")).map_err(|why| why.to_string())?;
+    let path = folder.join("table-go");
     let version = said(Command::new(go).arg("version"))?;
     said(
         Command::new(go)

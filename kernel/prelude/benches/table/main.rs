@@ -1,11 +1,12 @@
 //! What the prelude costs beside std, crossbeam, kanal, tokio and Go: one Markdown table.
 //!
-//! `cargo bench -p threadbook-prelude --bench table -- --go PATH [--only NAME] [--rounds N] [--json FILE]`
+//! `cargo bench -p threadbook-prelude --bench table -- --go PATH [--only NAME] [--rounds N] [--best] [--json FILE]`
 //!
 //! A program of its own, since criterion and divan measure one implementation after the other, and on a machine that others use the same work takes twice as
 //! long a minute later. Here each round runs every implementation of a work once, in turn, and a cell of the table is the median of its rounds: what slows
 //! the machine down slows all of them. Each run is a process of its own, as Go's must be: no implementation's threads are in another's way, the memory is
-//! its own, and all threads are known to the prelude, so that its deadlocks are found at once. [`works`] says what is done; `go/main.go` does the same in Go.
+//! its own, and all threads are known to the prelude, so that its deadlocks are found at once. Where others use the machine all the time, `--best` shows each
+//! implementation's best round instead: what it takes while nobody disturbs. [`works`] says what is done; `go/main.go` does the same in Go.
 
 mod go;
 mod others;
@@ -27,6 +28,8 @@ struct Options {
     go: PathBuf,
     only: Vec<String>,
     rounds: usize,
+    /// Whether the best round is shown, and not the median.
+    best: bool,
     json: Option<PathBuf>,
 }
 
@@ -48,7 +51,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("{why}\nusage: [--go PATH] [--only NAME]... [--rounds N] [--json FILE]");
+            eprintln!(
+                "{why}\nusage: [--go PATH] [--only NAME]... [--rounds N] [--best] [--json FILE]"
+            );
             eprintln!("names:");
             for work in WORKS {
                 eprintln!("  {:<22}{}", work.name, work.what);
@@ -63,6 +68,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         go: "go".into(),
         only: Vec::new(),
         rounds: ROUNDS,
+        best: false,
         json: None,
     };
     let mut rest = arguments.iter();
@@ -70,6 +76,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         let mut value = || rest.next().ok_or(format!("{flag} needs a value"));
         match flag.as_str() {
             "--bench" => {}
+            "--best" => options.best = true,
             "--go" => options.go = value()?.into(),
             "--json" => options.json = Some(value()?.into()),
             "--only" => {
@@ -113,10 +120,11 @@ struct Cell {
 }
 
 impl Cell {
-    fn median(&self) -> Option<f64> {
+    /// What is shown: the best round or the median of all.
+    fn shown(&self, best: bool) -> Option<f64> {
         let mut rounds = self.rounds.clone();
         rounds.sort_by(f64::total_cmp);
-        rounds.get(rounds.len() / 2).copied()
+        rounds.get(if best { 0 } else { rounds.len() / 2 }).copied()
     }
 }
 
@@ -126,7 +134,7 @@ fn print_table(options: &Options) {
         eprintln!("no column for Go: {why}");
     }
     let go = go.ok();
-    println!("{}", circumstances(go.as_ref(), options.rounds));
+    println!("{}", circumstances(go.as_ref(), options));
     println!();
     let columns: Vec<By> = By::ALL
         .into_iter()
@@ -144,7 +152,7 @@ fn print_table(options: &Options) {
         let shown: Vec<String> = cells
             .iter()
             .map(|cell| {
-                cell.median()
+                cell.shown(options.best)
                     .map_or("-".to_owned(), |it| work.unit.show(it))
             })
             .collect();
@@ -214,7 +222,7 @@ fn measure(work: &Work, columns: &[By], go: Option<&go::Program>, rounds: usize)
 }
 
 /// On what it was measured.
-fn circumstances(go: Option<&go::Program>, rounds: usize) -> String {
+fn circumstances(go: Option<&go::Program>, options: &Options) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let rustc = Command::new("rustc").arg("-V").output();
     let rustc = rustc.map_or_else(
@@ -224,7 +232,11 @@ fn circumstances(go: Option<&go::Program>, rounds: usize) -> String {
     let go = go.map_or("no Go", |go| &go.version);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?");
-    format!("{cores} cores, {rustc}, {go}; {rounds} rounds, medians; load before it: {load}")
+    let (rounds, of) = (
+        options.rounds,
+        if options.best { "the best" } else { "medians" },
+    );
+    format!("{cores} cores, {rustc}, {go}; {rounds} rounds, {of}; load before it: {load}")
 }
 
 impl Unit {
