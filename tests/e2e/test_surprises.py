@@ -1,7 +1,5 @@
 """What goes wrong in a learner's cell, and what they are told."""
 
-import pytest
-
 
 def test_a_panic_in_an_earlier_cells_function_is_named_with_that_cell(kernel):
     first = kernel.execute('fn check(heat: u32) {\n    assert!(heat < 300, "too hot");\n}').good()
@@ -39,22 +37,6 @@ def test_evcxrs_own_words_are_text_when_a_learner_prints_them(kernel):
     assert sorted(cell.stdout.split("\n")) == sorted([*words, "end", ""])
 
 
-@pytest.mark.parametrize(
-    "code, ename, words",
-    [
-        ("std::process::exit(3);", "Exit", "status 3"),
-        ("std::process::abort();", "Signal", "SIGABRT"),
-        ('fn down(n: u64) -> u64 { if n == 0 { 0 } else { down(n + 1) + 1 } }\nprintln!("{}", down(1));', "StackOverflow", "`main` overflowed its stack"),
-    ],
-)
-def test_a_dead_process_is_told_and_the_next_cell_runs(kernel, code, ename, words):
-    cell = kernel.execute(code)
-    assert cell.error["ename"] == ename
-    assert words in cell.error["evalue"]
-    assert "run the cells that make the variables again" in cell.traceback
-    assert kernel.execute("1 + 1").good().result == "2"
-
-
 def test_a_closure_that_never_ends_is_explained(kernel):
     cell = kernel.execute("let ticker = spawn(|| loop { sleep(ms(50)); });")
     assert cell.error["ename"] == "E0658"
@@ -65,9 +47,3 @@ def test_a_flood_of_text_from_a_thread_does_not_hurt_the_next_cells(kernel):
     kernel.execute('let flood = std::thread::spawn(|| for i in 0..50_000 { println!("flood {i}"); });').good()
     assert kernel.execute("1 + 1").good().result == "2"
     kernel.execute("flood.join().unwrap();").good()
-
-
-def test_a_process_that_ended_between_cells_does_not_cost_the_next_one(kernel):
-    asked = kernel.send('let (go, wait) = channel::<()>(); std::thread::spawn(move || { wait.recv().ok(); std::process::exit(4) }); drop(go);')
-    kernel.finish(asked, "exit between cells")
-    assert kernel.execute("2 + 2").good().result == "4"

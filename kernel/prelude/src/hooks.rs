@@ -17,7 +17,8 @@ use threadbook_timeline::format::{Kind, MAIN_TASK};
 use crate::check::CheckFailed;
 use crate::facts;
 use crate::recorder;
-use crate::rt::{self, Task};
+use crate::rt::{self, Lost, Task};
+use crate::snapshot::{self, Left, TakenOver};
 use crate::wait::Words;
 
 const MARK_FD: &str = "THREADBOOK_MARK_FD";
@@ -47,6 +48,9 @@ pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
         recorder::recalibrate();
         set_hook();
         PANICS.set(0);
+        if let Some(socket) = snapshot::socket_to_supervisor() {
+            rt::listen_for_interrupts(socket);
+        }
         recorder::record(Kind::CellBegin, 0, 0, 0, None);
         recorder::record(Kind::NameTask, MAIN_TASK, 0, recorder::intern("main"), None);
     });
@@ -55,9 +59,9 @@ pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
     store
 }
 
-/// Ends a cell: records its end, writes out what it printed without a new line, and tells the kernel that all is out.
+/// Ends a cell: records its end, writes out what it printed without a new line, leaves a copy of the process, and tells the kernel that all is out.
 ///
-/// Gives back what it was given.
+/// Gives back what it was given: also in the copy, when that takes over, which is then told instead.
 #[unsafe(no_mangle)]
 pub extern "C" fn threadbook_cell_end(store: *mut c_void) -> *mut c_void {
     let ended = catch_unwind(|| {
@@ -66,8 +70,57 @@ pub extern "C" fn threadbook_cell_end(store: *mut c_void) -> *mut c_void {
         let _ = std::io::stdout().flush();
     });
     drop(ended);
+    match catch_unwind(snapshot::leave_one) {
+        Ok(Left::TookOver(taken_over)) => {
+            tell_takeover(&taken_over);
+            return store;
+        }
+        Ok(Left::TooLarge(bytes)) => tell_no_snapshot(bytes, None),
+        Ok(Left::Failed(why)) => tell_no_snapshot(0, Some(&why)),
+        // What went wrong was told by the panic hook.
+        Ok(Left::One | Left::NotWanted) | Err(_) => {}
+    }
     write_mark(|line| write!(line, r#"{{"mark":"end","panics":{}}}"#, PANICS.get()));
     store
+}
+
+/// Tells that this process is a copy that took over, and what is not in it.
+fn tell_takeover(taken_over: &TakenOver) {
+    let Lost { names, unnamed } = &taken_over.tasks;
+    write_mark(|line| {
+        let (threads, sockets) = (taken_over.threads, taken_over.sockets);
+        write!(
+            line,
+            r#"{{"mark":"takeover","unnamed":{unnamed},"threads":{threads},"sockets":{sockets},"named":{},"tasks":["#,
+            names.len()
+        )?;
+        for (at, name) in names.iter().take(MOST_LOST_NAMES).enumerate() {
+            if at > 0 {
+                line.write_str(",")?;
+            }
+            line.write_json(name, 80)?;
+        }
+        line.write_str("]}")
+    });
+}
+
+/// How many names of lost tasks are told; the number of all of them is, too.
+const MOST_LOST_NAMES: usize = 24;
+
+/// Tells that there is no copy of the process as it is now: it is too large, or `why`.
+fn tell_no_snapshot(bytes: u64, why: Option<&std::io::Error>) {
+    write_mark(|line| {
+        let most = snapshot::MOST_BYTES;
+        write!(
+            line,
+            r#"{{"mark":"no snapshot","bytes":{bytes},"most":{most},"why":"#
+        )?;
+        match why {
+            Some(why) => line.write_json(&why.to_string(), 400)?,
+            None => line.write_str("null")?,
+        }
+        line.write_str("}")
+    });
 }
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
@@ -189,24 +242,16 @@ pub fn tell_deadlock(ring: bool, sentences: &[Sentence], stuck: usize, names: &[
         return;
     }
     write_mark(|line| {
-        write!(
-            line,
-            r#"{{"mark":"deadlock","ring":{ring},"stuck":{stuck},"sentences":["#
-        )?;
-        let begin = line.len;
-        for (at, sentence) in sentences.iter().enumerate() {
-            let before = line.len;
-            if at > 0 {
-                line.write_str(",")?;
-            }
-            let written = line.write_sentence(sentence, names);
-            if written.is_err() || line.len - begin > LONGEST_SENTENCES {
-                // The rest is counted by `stuck`; a report of one sentence always fits.
-                line.len = before;
-                break;
-            }
-        }
-        line.write_str("]}")
+        write!(line, r#"{{"mark":"deadlock","ring":{ring},"#)?;
+        line.write_report(sentences, stuck, names)
+    });
+}
+
+/// Tells the kernel what the tasks of a cell waited for that was interrupted: `stuck` of them did.
+pub fn tell_interrupt(sentences: &[Sentence], stuck: usize, names: &[(u32, &str)]) {
+    write_mark(|line| {
+        line.write_str(r#"{"mark":"interrupted","#)?;
+        line.write_report(sentences, stuck, names)
     });
 }
 
@@ -358,6 +403,30 @@ impl Line {
                 return;
             }
         }
+    }
+
+    /// Writes the last fields of a report: as many sentences as fit.
+    fn write_report(
+        &mut self,
+        sentences: &[Sentence],
+        stuck: usize,
+        names: &[(u32, &str)],
+    ) -> fmt::Result {
+        write!(self, r#""stuck":{stuck},"sentences":["#)?;
+        let begin = self.len;
+        for (at, sentence) in sentences.iter().enumerate() {
+            let before = self.len;
+            if at > 0 {
+                self.write_str(",")?;
+            }
+            let written = self.write_sentence(sentence, names);
+            if written.is_err() || self.len - begin > LONGEST_SENTENCES {
+                // The rest is counted by `stuck`; a report of one sentence always fits.
+                self.len = before;
+                break;
+            }
+        }
+        self.write_str("]}")
     }
 
     /// Writes a sentence as a JSON array: text as strings, `{"task":5,"name":"ada"}`, `{"object":7,"name":"`till`"}`, `{"build":3,"line":9}`.

@@ -45,6 +45,7 @@ mod rwlock;
 mod scope;
 #[doc(hidden)]
 pub mod select_macro;
+mod snapshot;
 mod task;
 mod thread;
 mod wait;

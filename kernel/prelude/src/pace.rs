@@ -92,6 +92,7 @@ pub fn work(duration: Duration) {
                 break;
             }
         }
+        rt::point();
     }
     recorder::record(Kind::WorkEnd, 0, 0, 0, Some(here));
 }

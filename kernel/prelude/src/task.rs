@@ -276,6 +276,9 @@ impl<T> Started<T> {
     /// Waits for the task's end and gives its result.
     pub fn join(self, here: Here) -> thread::Result<T> {
         let Started { job, carrier } = self;
+        if is_lost(job.head()) {
+            return Err(Box::new("lost: it ran in a process that has ended"));
+        }
         if !await_end(job.head(), here) {
             // In a destructor of a task that unwinds: it may not wait, and gets what a task leaves that has not come to its end.
             return Err(Box::new("not awaited: the task that joins it was ended"));
@@ -290,7 +293,7 @@ impl<T> Started<T> {
 
     /// Says whether the task came to its end.
     pub fn is_finished(&self) -> bool {
-        rt::lock(&self.job.head().left).ended
+        rt::lock(&self.job.head().left).ended || rt::is_lost(self.job.head().task)
     }
 
     /// The thread that carries it.
@@ -307,6 +310,12 @@ impl<T> Started<T> {
     pub fn thread_name(&self) -> Option<&str> {
         self.carrier.thread().and_then(thread::Thread::name)
     }
+}
+
+/// Whether a task ran in a process that this one took over from, and had not ended.
+#[inline(never)]
+fn is_lost(head: &Head) -> bool {
+    rt::is_lost(head.task) && !rt::lock(&head.left).ended
 }
 
 /// Waits for a task's end. False when the calling task may not wait, as it unwinds already and was told to end.

@@ -161,6 +161,12 @@ impl Context {
         self.evcxr.last_source().unwrap_or_default()
     }
 
+    /// The names of the variables that the next cell finds.
+    pub fn variables(&self) -> Vec<String> {
+        let variables = self.evcxr.variables_and_types();
+        variables.map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// What could stand at byte `cursor`: the bytes to replace, and with what.
     pub fn complete(
         &mut self,

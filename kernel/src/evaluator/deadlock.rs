@@ -51,8 +51,17 @@ pub struct Reader<'a> {
 impl Report {
     /// Reads a mark; `None` when it is none of a deadlock.
     pub fn parse(json: &str) -> Option<Report> {
+        Report::parse_as("deadlock", json)
+    }
+
+    /// Reads a mark of what the tasks of an interrupted cell waited for; `None` when it is none.
+    pub fn parse_interrupt(json: &str) -> Option<Report> {
+        Report::parse_as("interrupted", json)
+    }
+
+    fn parse_as(kind: &str, json: &str) -> Option<Report> {
         let mark: Value = serde_json::from_str(json).ok()?;
-        if mark["mark"] != "deadlock" {
+        if mark["mark"] != kind {
             return None;
         }
         let items = |value: &Value| value.as_array().cloned().unwrap_or_default();

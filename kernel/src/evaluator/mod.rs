@@ -5,6 +5,7 @@
 
 pub mod channel;
 mod context;
+mod copies;
 mod deadlock;
 mod diagnostics;
 mod output;
@@ -174,11 +175,12 @@ impl Evaluator {
         let _ = self.jobs.send(Task::Do(job));
     }
 
-    /// Ends what the current cell does: the learner's code with its process, or the compiler with no loss. Without a current cell nothing happens.
+    /// Ends what the current cell does. Its tasks unwind from the prelude's calls, and variables and threads of earlier cells stay; where that does not end
+    /// it, its process is ended, and a copy goes on; a compiler is ended with no loss. Without a current cell nothing happens.
     pub fn interrupt(&self) {
         if self.shared.is_in_worker() {
             self.interrupted.store(true, Ordering::SeqCst);
-            self.kill_worker();
+            self.signal_supervisor(supervisor::INTERRUPT);
         } else if self.shared.is_compiling() {
             self.interrupted.store(true, Ordering::SeqCst);
             kill_compilers();
@@ -191,7 +193,8 @@ impl Evaluator {
         self.interrupted.store(true, Ordering::SeqCst);
         // Whatever it is doing, it is to stop: also the worker's start, or a thread that a cell left behind.
         kill_compilers();
-        self.kill_worker();
+        // The supervisor ends the worker's whole group, reaps it, and says so.
+        self.signal_supervisor(Signal::SIGTERM);
         let thread = self
             .thread
             .lock()
@@ -204,11 +207,10 @@ impl Evaluator {
         }
     }
 
-    fn kill_worker(&self) {
+    fn signal_supervisor(&self, signal: Signal) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(supervisor) = worker.as_ref().and_then(WorkerHandle::supervisor) {
-            // The supervisor ends the worker's whole group, reaps it, and says so.
-            let _ = kill(supervisor, Signal::SIGTERM);
+            let _ = kill(supervisor, signal);
         }
     }
 }
@@ -335,6 +337,19 @@ struct Running {
     recording: u32,
     pictures: Pictures,
     last_sync: u64,
+    /// The learner was told that there is no copy of the process.
+    told_no_snapshot: bool,
+}
+
+/// How a cell has run.
+#[derive(Debug, Default)]
+struct Ran {
+    /// What came out of its process.
+    record: Record,
+    /// It was interrupted.
+    interrupted: bool,
+    /// Variables of earlier cells that are not there any more.
+    moved: Vec<String>,
 }
 
 impl Running {
@@ -379,6 +394,7 @@ impl Running {
             recording: 0,
             pictures: Pictures::default(),
             last_sync: 0,
+            told_no_snapshot: false,
         };
         running.start_context()?;
         Ok(running)
@@ -463,6 +479,7 @@ impl Running {
         self.trace.begin(self.recording);
         self.interrupted.store(false, Ordering::SeqCst);
         self.shared.begin(job);
+        let variables = self.context.as_ref().map(Context::variables);
         let mut result = self.run(code);
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
@@ -475,6 +492,11 @@ impl Running {
         }
         self.sync();
         let mut record = self.shared.end();
+        if record.takeover.is_some() && matches!(result, Err(Failure::Refused(_))) {
+            // The supervisor made evcxr's call fail, so that evcxr keeps what the copy has.
+            result = Err(Failure::WorkerDied);
+        }
+        self.note_copies(job, &record, result.is_ok());
         let interrupted = self.interrupted.swap(false, Ordering::SeqCst);
         // Of a check's twenty runs one is shown: the one that failed, or else the last.
         let trace = match record.observation {
@@ -507,7 +529,48 @@ impl Running {
             tracing::error!(message, "evcxr panicked; its context is made anew");
             self.context = None;
         }
-        self.outcome(job, result, &record, interrupted, &cell, drawn)
+        let left = self.context.as_ref().map(Context::variables);
+        let moved = match (variables, left) {
+            (Some(before), Some(after)) => before
+                .into_iter()
+                .filter(|name| !after.contains(name))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let ran = Ran {
+            record,
+            interrupted,
+            moved,
+        };
+        self.outcome(job, result, &ran, &cell, drawn)
+    }
+
+    /// Tells what a cell that ran should know of the copies of its process: that it runs in one, or that there is none, once.
+    fn note_copies(&mut self, job: JobId, record: &Record, ran: bool) {
+        let say = |text| {
+            (self.events)(Event::Stream {
+                job: Some(job),
+                name: StreamName::Stderr,
+                text,
+            });
+        };
+        if ran && let Some(takeover) = &record.takeover {
+            let how = record.death.map_or("ended".into(), copies::how);
+            let lost = takeover
+                .lost()
+                .map_or(String::new(), |lost| format!("; {lost}"));
+            say(format!(
+                "the process of the cells {how} before this one ran; a copy of it ran this cell, with all variables{lost}\n"
+            ));
+        }
+        if let Some(none) = &record.no_snapshot
+            && !self.told_no_snapshot
+        {
+            say(none.note());
+        }
+        if record.end.is_some() {
+            self.told_no_snapshot = record.no_snapshot.is_some();
+        }
     }
 
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
@@ -523,16 +586,20 @@ impl Running {
         &self,
         job: JobId,
         result: Result<MimeBundle, Failure>,
-        record: &Record,
-        interrupted: bool,
+        ran: &Ran,
         cell: &Arc<source_map::Cell>,
         drawn: Drawn,
     ) -> Outcome {
+        let Ran {
+            record,
+            interrupted,
+            ..
+        } = ran;
         let mut values = record.values.clone();
         let error = match &result {
-            Ok(_) => verdict::of_a_cell_that_ran(record, &self.sources, cell.number, &drawn.names),
-            Err(Failure::Compile(_)) if interrupted => Some(verdict::interrupted_compiler()),
-            Err(Failure::Refused(_)) if interrupted => Some(verdict::interrupted_compiler()),
+            Ok(_) => verdict::of_a_cell_that_ran(ran, &self.sources, cell.number, &drawn.names),
+            Err(Failure::Compile(_)) if *interrupted => Some(verdict::interrupted_compiler()),
+            Err(Failure::Refused(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
                 let generated = self
                     .context
@@ -543,11 +610,7 @@ impl Running {
                 Some(diagnostics::error(diagnostics, &map, &generated, cell))
             }
             Err(Failure::Refused(message)) => Some(verdict::refused(message)),
-            Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(
-                record.death,
-                record.overflow.as_ref(),
-                interrupted,
-            )),
+            Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(ran)),
             Err(Failure::Crashed(message)) => Some(verdict::broken(message)),
         };
         if let Ok(bundle) = result

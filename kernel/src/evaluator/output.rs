@@ -4,6 +4,7 @@
 //! notebook slows this thread, the thread the channel, the channel the supervisor, and the supervisor the learner's prints: nothing piles up.
 
 use super::channel::{CellEnd, Death, Packet, Receiver};
+use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
 use super::sources::{Sources, build_number};
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
@@ -43,8 +44,16 @@ pub struct Record {
     pub deadlocks: Vec<Report>,
     /// Values that wait for their place: shown as outputs if text follows them, as the cell's result if they are the last.
     pub values: Vec<MimeBundle>,
+    /// What its tasks waited for when it was interrupted.
+    pub interrupted: Option<Report>,
     /// The worker died.
     pub death: Option<Death>,
+    /// It was ended since it took too much memory.
+    pub out_of_memory: Option<OutOfMemory>,
+    /// A copy went on in its place.
+    pub takeover: Option<Takeover>,
+    /// No copy was made at its end.
+    pub no_snapshot: Option<NoSnapshot>,
     /// The last line on standard error that was not empty.
     pub last_error_line: String,
 }
@@ -304,6 +313,14 @@ impl Reader {
             record.failed_check = check.failure;
         } else if let Some(overflow) = Overflow::parse(json) {
             self.shared.lock().record.overflow = Some(overflow);
+        } else if let Some(report) = Report::parse_interrupt(json) {
+            self.shared.lock().record.interrupted = Some(report);
+        } else if let Some(takeover) = Takeover::parse(json) {
+            self.takeover(takeover);
+        } else if let Some(none) = NoSnapshot::parse(json) {
+            self.shared.lock().record.no_snapshot = Some(none);
+        } else if let Some(out) = OutOfMemory::parse(json) {
+            self.shared.lock().record.out_of_memory = Some(out);
         } else {
             tracing::warn!(json, "a mark that is none of the prelude's");
         }
@@ -390,6 +407,30 @@ impl Reader {
             report.as_text(&reader)
         };
         self.push(StreamName::Stderr, &told);
+    }
+
+    /// Keeps a takeover for the cell whose process died. Where none runs it is told as text.
+    fn takeover(&mut self, takeover: Takeover) {
+        let (how, out_of_memory) = {
+            let record = &mut self.shared.lock().record;
+            if record.begun && record.end.is_none() {
+                record.takeover = Some(takeover);
+                return;
+            }
+            (
+                record.death.take().map(copies::how),
+                record.out_of_memory.take(),
+            )
+        };
+        let how = how.unwrap_or_else(|| "ended".into());
+        let why = out_of_memory.map_or(String::new(), |out| format!(" ({})", out.told()));
+        let lost = takeover
+            .lost()
+            .map_or(String::new(), |lost| format!("; {lost}"));
+        self.push(
+            StreamName::Stderr,
+            &format!("the process of the cells {how}{why}; a copy goes on, with all variables as they were at the end of the last cell{lost}\n"),
+        );
     }
 
     fn announce(&mut self, panic: &Panic, more: &str) {

@@ -41,6 +41,8 @@ pub enum Found {
     },
     /// evcxr's runtime has finished with a shared object (outside of a cell that is marked).
     Complete,
+    /// A copy of the process is back in evcxr's loop.
+    Ready,
 }
 
 /// The state between two reads.
@@ -68,6 +70,8 @@ enum Phase {
     Before,
     /// The cell runs.
     Inside,
+    /// No cell runs; a copy of the process is on its way back from the end hook.
+    TakingOver,
 }
 
 impl Scanner {
@@ -89,6 +93,20 @@ impl Scanner {
         self.phase = Phase::Before;
         self.parted_complete = false;
         self.parted_panic = false;
+    }
+
+    /// The process is dead, and its copy goes on from where it was made: in the hook after a cell. Says whether the cell that was expected last had not come
+    /// to its code.
+    pub fn expect_takeover(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.phase, Phase::TakingOver);
+        self.parted_complete = false;
+        self.parted_panic = false;
+        before == Phase::Before
+    }
+
+    /// Whether the prelude marks the ends of cells.
+    pub fn is_marked(&self) -> bool {
+        self.mark_prefix.is_some()
     }
 
     /// Takes bytes as they were read and gives what they mean so far. Bytes that may be the beginning of a token are kept for the next call.
@@ -236,6 +254,10 @@ impl Scanner {
             match self.phase {
                 _ if line != COMPLETE.as_bytes() => push_text(found, &line),
                 Phase::Before => self.phase = Phase::Inside,
+                Phase::TakingOver => {
+                    self.phase = Phase::Outside;
+                    found.push(Found::Ready);
+                }
                 _ => found.push(Found::Complete),
             }
             return;
@@ -361,6 +383,33 @@ mod tests {
             "the hook before the cell"
         );
         scanner
+    }
+
+    #[test]
+    fn a_copy_that_takes_over_comes_back_without_a_cell() {
+        let mut scanner = marked();
+        assert_eq!(joined(scanner.take(b"half a li")), [text("half a li")]);
+        assert_eq!(scanner.take(b"EVCXR_EXECUTION_COM"), []);
+        // The process died in the middle of a word.
+        assert_eq!(scanner.give_up(true), [text("EVCXR_EXECUTION_COM")]);
+        assert!(!scanner.expect_takeover(), "its cell had come to its code");
+        let mark = "\x1esecret {\"mark\":\"takeover\"}\n";
+        assert_eq!(
+            scanner.take(format!("{mark}{COMPLETE}").as_bytes()),
+            [Found::Mark("{\"mark\":\"takeover\"}".into()), Found::Ready]
+        );
+        scanner.expect_cell(PREFIX.as_bytes());
+        assert!(
+            scanner.expect_takeover(),
+            "died before the cell's code: it may be run again"
+        );
+        assert_eq!(scanner.take(COMPLETE.as_bytes()), [Found::Ready]);
+        scanner.expect_cell(PREFIX.as_bytes());
+        let all = format!("{COMPLETE}on\n{COMPLETE}{END}{COMPLETE}");
+        assert_eq!(
+            joined(scanner.take(all.as_bytes())),
+            [text("on\n"), end(false), Found::Complete]
+        );
     }
 
     /// Joins neighbouring texts, so that it does not matter how the bytes were cut.

@@ -1,34 +1,51 @@
 //! Why a cell is red, in the learner's words: what happened, where, and what to do next.
 
+use super::Ran;
 use super::channel::{CellEnd, Death};
-use super::deadlock;
+use super::copies::{self, Takeover};
+use super::deadlock::{self, Report};
 use super::output::{FailedCheck, Overflow, Record};
 use super::sources::Sources;
 use crate::cell::CellError;
 use crate::picture::Names;
-use nix::sys::signal::Signal;
 
 const RED: &str = "\x1b[1;31m";
 const PLAIN: &str = "\x1b[0m";
 const LOST: &str = "the variables of earlier cells are lost with the process; functions and types are kept: run the cells that make the variables again";
 
+const KEPT: &str = "the variables of earlier cells are kept, as they were before this cell";
+
 /// The error of a cell that was compiled and ran to its end, or `None` when it is a good one.
 ///
 /// `cell` is its number, `names` what its picture calls tasks and objects.
 pub fn of_a_cell_that_ran(
-    record: &Record,
+    ran: &Ran,
     sources: &Sources,
     cell: u32,
     names: &Names,
 ) -> Option<CellError> {
+    let Ran { record, moved, .. } = ran;
     let end = record.end?;
+    let reader = deadlock::Reader {
+        task: &|task| names.task(task),
+        object: &|object| names.object(object),
+        place: &|build, line| sources.place(build, line),
+        cell: Some(cell),
+    };
+    if ran.interrupted && end.panicked {
+        return Some(of_an_interrupted_wait(
+            record.interrupted.as_ref(),
+            moved,
+            &reader,
+        ));
+    }
     if end.panicked
         && let Some(check) = &record.failed_check
     {
         return Some(of_a_check(check, sources));
     }
     if !record.deadlocks.is_empty() {
-        return Some(of_a_deadlock(record, end, sources, cell, names));
+        return Some(of_a_deadlock(record, moved, end, sources, &reader));
     }
     if end.panicked {
         let panic = record.panics.last();
@@ -38,6 +55,7 @@ pub fn of_a_cell_that_ran(
             traceback.push(format!("  --> cell [{}] line {}", place.cell, place.line));
             traceback.push(format!("  | {}", place.text));
         }
+        traceback.extend(lost_by_moving(moved));
         return Some(CellError {
             ename: "Panic".into(),
             evalue: first_line(message),
@@ -80,28 +98,19 @@ fn of_a_check(check: &FailedCheck, sources: &Sources) -> CellError {
 /// The error of a cell in which a deadlock was found. It wins over a panic: what was unwound by it panics often for want of a result.
 fn of_a_deadlock(
     record: &Record,
+    moved: &[String],
     end: CellEnd,
     sources: &Sources,
-    cell: u32,
-    names: &Names,
+    reader: &deadlock::Reader<'_>,
 ) -> CellError {
-    let reader = deadlock::Reader {
-        task: &|task| names.task(task),
-        object: &|object| names.object(object),
-        place: &|build, line| sources.place(build, line),
-        cell: Some(cell),
-    };
-    let mut headings = record
-        .deadlocks
-        .iter()
-        .map(|report| report.heading(&reader));
+    let mut headings = record.deadlocks.iter().map(|report| report.heading(reader));
     let first = headings.next().unwrap_or_default();
     let mut traceback = vec![format!("{RED}Deadlock{PLAIN}: {first}")];
     for (at, report) in record.deadlocks.iter().enumerate() {
         if at > 0 {
             traceback.push(format!("  then {}", headings.next().unwrap_or_default()));
         }
-        traceback.extend(report.lines(&reader));
+        traceback.extend(report.lines(reader));
     }
     if let Some(panic) = record.panics.last().filter(|_| end.panicked) {
         let place = sources
@@ -115,14 +124,13 @@ fn of_a_deadlock(
         ));
     }
     let kept = match (end.panicked, end.question_mark) {
-        (true, _) => {
-            "the cell ended there; the variables of earlier cells are kept, except those that it had moved"
-        }
+        (true, _) => "the cell ended there; the variables of earlier cells are kept",
         (_, true) => "the cell ended by `?`; the variables of earlier cells are kept",
         _ => "the cell itself went on to its end, and all variables are kept",
     };
-    let next = record.deadlocks.first().map_or("", deadlock::Report::next);
+    let next = record.deadlocks.first().map_or("", Report::next);
     traceback.push(format!("  {next}; {kept}"));
+    traceback.extend(lost_by_moving(moved).filter(|_| end.panicked));
     CellError {
         ename: "Deadlock".into(),
         evalue: format!("deadlock: {first}"),
@@ -130,33 +138,76 @@ fn of_a_deadlock(
     }
 }
 
-/// The error of a cell whose process died.
-pub fn of_a_dead_worker(
-    death: Option<Death>,
-    overflow: Option<&Overflow>,
-    interrupted: bool,
+/// The error of a cell that was interrupted in a call of the prelude's, and ended by itself.
+fn of_an_interrupted_wait(
+    report: Option<&Report>,
+    moved: &[String],
+    reader: &deadlock::Reader<'_>,
 ) -> CellError {
-    if interrupted {
+    let mut traceback = vec![format!("{RED}Interrupted{PLAIN}: interrupted")];
+    traceback.extend(report.into_iter().flat_map(|report| report.lines(reader)));
+    traceback.push(
+        "  the tasks of this cell ended there; the variables of earlier cells are kept, and what they started goes on"
+            .into(),
+    );
+    traceback.extend(lost_by_moving(moved));
+    CellError {
+        ename: "Interrupted".into(),
+        evalue: "interrupted".into(),
+        traceback,
+    }
+}
+
+/// What a cell that did not come to its end had taken with it. evcxr keeps no value that a cell moves, wherever in the cell it does.
+fn lost_by_moving(moved: &[String]) -> impl Iterator<Item = String> {
+    let names: Vec<String> = moved.iter().map(|name| format!("`{name}`")).collect();
+    let (verb, them) = if names.len() == 1 {
+        ("is", "it")
+    } else {
+        ("are", "them")
+    };
+    let line = format!(
+        "  this cell had moved or redefined {}, which {verb} lost with it: run the cell that makes {them} again",
+        names.join(", ")
+    );
+    (!names.is_empty()).then_some(line).into_iter()
+}
+
+/// What is kept and lost when the process died.
+fn after_death(takeover: Option<&Takeover>) -> String {
+    match takeover.map(Takeover::lost) {
+        None => LOST.into(),
+        Some(None) => KEPT.into(),
+        Some(Some(lost)) => format!("{KEPT}; {lost}"),
+    }
+}
+
+/// The error of a cell whose process died.
+pub fn of_a_dead_worker(ran: &Ran) -> CellError {
+    let record = &ran.record;
+    let death = record.death;
+    let next = &after_death(record.takeover.as_ref());
+    if ran.interrupted {
         return error(
             "Interrupted",
-            "interrupted: the learner's process was ended",
-            LOST,
+            "interrupted: the cell came to no call of the prelude's that could end it, so its process was ended",
+            next,
         );
     }
-    if let (Some(overflow), Some(Death::Signal(_))) = (overflow, death) {
-        return of_an_overflow(overflow);
+    if let Some(out) = &record.out_of_memory {
+        return error("OutOfMemory", &out.told(), next);
+    }
+    if let (Some(overflow), Some(Death::Signal(_))) = (&record.overflow, death) {
+        return of_an_overflow(overflow, next);
     }
     match death {
         Some(Death::Exit(code)) => error(
             "Exit",
             &format!("the cell ended its process with exit status {code}"),
-            LOST,
+            next,
         ),
         Some(Death::Signal(signal)) => {
-            let name = Signal::try_from(signal).map_or_else(
-                |_| format!("signal {signal}"),
-                |signal| signal.as_str().to_owned(),
-            );
+            let name = copies::signal_name(signal);
             let why = match signal {
                 libc::SIGABRT => {
                     "it called abort, overflowed its stack, or panicked while it was panicking"
@@ -170,18 +221,18 @@ pub fn of_a_dead_worker(
             error(
                 "Signal",
                 &format!("the cell's process was ended by {name}: {why}"),
-                LOST,
+                next,
             )
         }
         None => error(
             "Signal",
             "the cell's process is gone, and nobody saw how",
-            LOST,
+            next,
         ),
     }
 }
 
-fn of_an_overflow(overflow: &Overflow) -> CellError {
+fn of_an_overflow(overflow: &Overflow, kept: &str) -> CellError {
     let task = overflow.task.as_deref().unwrap_or("a task without a name");
     let (stack, next) = match overflow.bytes {
         0 => ("its stack".to_owned(), String::new()),
@@ -193,7 +244,7 @@ fn of_an_overflow(overflow: &Overflow) -> CellError {
     error(
         "StackOverflow",
         &format!("`{task}` overflowed {stack}: it calls itself too deeply, or keeps large arrays"),
-        &format!("let it call itself less deeply{next}; {LOST}"),
+        &format!("let it call itself less deeply{next}; {kept}"),
     )
 }
 
@@ -278,7 +329,12 @@ mod tests {
                 ..Record::default()
             };
             let (sources, names) = (Sources::default(), Names::default());
-            let error = of_a_cell_that_ran(&record, &sources, 3, &names).expect("it is red");
+            let ran = Ran {
+                record,
+                moved: vec!["tx".into()],
+                ..Ran::default()
+            };
+            let error = of_a_cell_that_ran(&ran, &sources, 3, &names).expect("it is red");
             assert_eq!(error.ename, "Deadlock");
             assert_eq!(error.evalue, "deadlock: `ada` waits for itself");
             let told = error.traceback.join("\n");
@@ -286,6 +342,7 @@ mod tests {
             assert!(told.contains("then `grace` waits, and no task"), "{told}");
             let tells_panic = told.contains("after that `main` panicked: called `unwrap`\n");
             assert_eq!(tells_panic, panicked, "{told}");
+            assert_eq!(told.contains("redefined `tx`"), panicked, "{told}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 /// `"THRDBOOK"`, the first eight bytes of a trace.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"THRDBOOK");
 /// The one version that reader and recorder of this source tree speak.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The size of a trace in bytes: reserved, not used, since the pages of a memfd come into being when they are touched.
 pub const TRACE_BYTES: usize = CHUNKS_AT + 2 * CHUNKS_PER_HALF * CHUNK_BYTES;
@@ -64,6 +64,8 @@ pub struct Header {
     pub names: AtomicU32,
     /// Events of this recording that found no chunk, by half.
     pub dropped: [AtomicU64; 2],
+    /// 1 while the kernel wants no copies of the recording process at the ends of cells. Written by the kernel alone.
+    pub no_snapshots: AtomicU32,
 }
 
 /// A place in the learner's source: what `#[track_caller]` gives, and in which shared object.

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub takers: VecDeque<Lined<Taker>>,
     /// Who waits for room. While anybody does, the queue is full, or will be when those for whom room is kept have sent.
     pub givers: VecDeque<Lined<Giver>>,
+    /// The life of this process in which these lines are: who stood in them before a copy took over is lost, with the stack that the waiter lies on.
+    life: u32,
 }
 
 /// What a call found that does not wait.
@@ -148,6 +150,7 @@ impl RawChannel {
             receiver_used: (recorder::current_task(), made),
             takers: VecDeque::new(),
             givers: VecDeque::new(),
+            life: rt::life(),
         };
         let object = Object::new(ObjectKind::Channel, shown, made);
         Arc::new(RawChannel {
@@ -159,7 +162,11 @@ impl RawChannel {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        rt::lock(&self.state)
+        let mut state = rt::lock(&self.state);
+        if state.life != rt::life() {
+            state.forget_the_lost();
+        }
+        state
     }
 
     /// Sends the message at `message`, which belongs to the channel if it was sent, and else to the caller as before. Comes behind an [`rt::point`].
@@ -506,6 +513,15 @@ impl Subject for RawChannel {
 }
 
 impl State {
+    /// A copy of the process took over: nobody is here who stood in a line. What lies on a lost stack is not looked at.
+    #[cold]
+    fn forget_the_lost(&mut self) {
+        self.takers.clear();
+        self.givers.clear();
+        self.kept = 0;
+        self.life = rt::life();
+    }
+
     /// Who could end a wait for `reason`: how many ends, what they are, who used one last and where.
     fn others(&self, reason: Reason) -> (usize, &'static str, (u32, Here)) {
         match reason {

@@ -255,6 +255,19 @@ pub fn intern_remark(text: &str) -> NameId {
     names::intern(&trace::current(), text, names::Use::Remark)
 }
 
+/// Whether the kernel wants a copy of this process at the end of each cell.
+pub fn snapshots_are_wanted() -> bool {
+    let header = trace::current().header();
+    header.no_snapshots.load(Ordering::Relaxed) == 0
+}
+
+/// A copy of this process takes over: what the dead one recorded since is not written over, and the reader is told.
+pub fn begin_anew() {
+    with_cursor(|cursor| cursor.recording.set(0));
+    let header = trace::current().header();
+    header.generation.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Measures the clock again over all the time since the process attached itself: the longer, the more exact.
 pub fn recalibrate() {
     let trace = trace::current();

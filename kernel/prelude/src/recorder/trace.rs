@@ -35,6 +35,7 @@ static NOWHERE: Header = Header {
     sites: AtomicU32::new(0),
     names: AtomicU32::new(0),
     dropped: [const { AtomicU64::new(0) }; 2],
+    no_snapshots: AtomicU32::new(0),
 };
 
 static CURRENT: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());

@@ -5,12 +5,12 @@
 //! all of them sleep and none will ever wake: exact, with no watchdog's guess in it. A thread that sleeps elsewhere (a lock of std's, a read, a timed
 //! wait) is not counted, and its being there means no verdict.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::report;
+use super::{lock, report};
 
 /// How often it changed (upper half), and how many sleep (lower half, from [`NOBODY`]): one word, so that "the same at two moments" means "all the time".
 static STATE: AtomicU64 = AtomicU64::new(NOBODY);
@@ -21,7 +21,7 @@ const CHANGE: u64 = 1 << 32;
 /// How many threads the prelude knows: those that it started, and the one that began. No verdict is looked for while fewer sleep.
 static KNOWN: AtomicU64 = AtomicU64::new(1);
 
-/// How many threads of the process are none that could ever wake another: this module's own.
+/// How many threads of the process are none that could ever wake another: the watcher, and the one that hears of interrupts.
 static HELPERS: AtomicU64 = AtomicU64::new(0);
 
 /// A thread is about to be started.
@@ -99,26 +99,53 @@ fn verdict() -> Option<bool> {
 
 /// Has it looked at again and again until somebody is awake or all are asleep: by one thread, started when it is first needed.
 fn watch() {
-    static WATCHER: OnceLock<Option<Thread>> = OnceLock::new();
-    let watcher = WATCHER.get_or_init(|| {
+    let mut watcher = lock(&WATCHER);
+    if watcher.is_none() {
         let builder = thread::Builder::new()
             .name("threadbook-watch".into())
             .stack_size(256 * 1024);
         let started = builder.spawn(keep_watch).ok();
-        started.map(|handle| handle.thread().clone())
-    });
-    if let Some(watcher) = watcher {
+        *watcher = started.map(|handle| handle.thread().clone());
+    }
+    if let Some(watcher) = &*watcher {
         WATCH.store(true, Ordering::SeqCst);
         watcher.unpark();
     }
 }
 
+/// The thread that watches, once there is one.
+static WATCHER: Mutex<Option<Thread>> = Mutex::new(None);
+
+/// Keeps others from starting the watcher.
+pub fn hold() -> MutexGuard<'static, Option<Thread>> {
+    lock(&WATCHER)
+}
+
+/// The calling thread is the only one of this process, and awake: see [`takeover`](super::takeover).
+pub fn begin_anew() {
+    STATE.store(NOBODY, Ordering::SeqCst);
+    KNOWN.store(1, Ordering::SeqCst);
+    HELPERS.store(0, Ordering::SeqCst);
+    WATCH.store(false, Ordering::SeqCst);
+    *lock(&WATCHER) = None;
+}
+
+/// How many threads of this process the prelude neither started nor was begun by; 0 where that cannot be known.
+pub fn foreign_threads() -> u64 {
+    let known = KNOWN.load(Ordering::SeqCst) + HELPERS.load(Ordering::SeqCst);
+    threads_of_this_process().map_or(0, |all| all.saturating_sub(known))
+}
+
 /// Whether the watcher is asked to look.
 static WATCH: AtomicBool = AtomicBool::new(false);
 
-fn keep_watch() {
-    // By itself: a helper that is counted and not there yet would make one too few of the others.
+/// The calling thread is one that will never wake another. By itself: a helper that is counted and not there yet would make one too few of the others.
+pub fn helper_begins() {
     HELPERS.fetch_add(1, Ordering::SeqCst);
+}
+
+fn keep_watch() {
+    helper_begins();
     let mut pause = SHORTEST_PAUSE;
     loop {
         if !WATCH.swap(false, Ordering::SeqCst) {

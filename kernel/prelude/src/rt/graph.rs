@@ -5,7 +5,7 @@
 //! one that looks. A task that was let go on and has not left yet is told by its token.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use super::lock;
 use super::report;
@@ -22,6 +22,17 @@ struct Edge {
 
 // SAFETY: the pointer is followed under the lock of `EDGES` alone, and the task takes its edge out under that lock before the wait ends.
 unsafe impl Send for Edge {}
+
+/// Keeps others from entering and leaving.
+pub fn hold() -> MutexGuard<'static, Option<impl Sized>> {
+    lock(&EDGES)
+}
+
+/// Nobody waits: see [`takeover`](super::takeover).
+pub fn begin_anew() {
+    // Not dropped: they are of tasks that are lost.
+    std::mem::forget(lock(&EDGES).take());
+}
 
 /// Enters a wait of the calling task; reports a ring that it closes. Called without any lock of a primitive.
 pub fn enter(token: &Token, wait: &Wait<'_>) {

@@ -8,21 +8,27 @@
 mod census;
 mod graph;
 mod green;
+mod interrupt;
 mod overflow;
 mod program;
 mod report;
+mod takeover;
 mod task;
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use threadbook_timeline::format::{Cause, Kind, Reason};
 
+pub use census::foreign_threads;
+pub use interrupt::listen as listen_for_interrupts;
 pub use program::Program;
+pub use takeover::{Lost, go_on, is_lost, life, take_over, while_held};
 pub use task::{Claimed, Ended, Task, Token, cell, current};
 
 use crate::recorder::{self, Here};
@@ -222,7 +228,7 @@ pub trait Body: Send + Sync {
 /// What carries a started task.
 pub enum Carrier {
     /// A thread of its own.
-    Thread(thread::JoinHandle<()>),
+    Thread(OwnThread),
     /// A worker, with others.
     Green,
 }
@@ -231,17 +237,48 @@ impl Carrier {
     /// Waits until nothing of the task runs any more, its thread-locals' destructors included.
     pub fn join(self) {
         if let Carrier::Thread(thread) = self {
-            // The body catches its own panics. What can still panic is a destructor of a thread-local, and that aborts.
-            let _ = thread.join();
+            thread.join();
         }
     }
 
     /// The thread, of a task that has one.
     pub fn thread(&self) -> Option<&Thread> {
         match self {
-            Carrier::Thread(thread) => Some(thread.thread()),
+            Carrier::Thread(thread) => Some(thread.handle.thread()),
             Carrier::Green => None,
         }
+    }
+}
+
+/// A task's own thread. One that ran in a process that this one took over from is never touched: the system's library has forgotten it.
+pub struct OwnThread {
+    handle: ManuallyDrop<thread::JoinHandle<()>>,
+    life: u32,
+}
+
+impl OwnThread {
+    fn new(handle: thread::JoinHandle<()>) -> OwnThread {
+        let handle = ManuallyDrop::new(handle);
+        let life = life();
+        OwnThread { handle, life }
+    }
+
+    /// Takes the handle out, if the thread is one of this process. Call it once.
+    fn take(&mut self) -> Option<thread::JoinHandle<()>> {
+        // SAFETY: called by `join`, which then forgets `self`, or by `drop`: once.
+        (self.life == life()).then(|| unsafe { ManuallyDrop::take(&mut self.handle) })
+    }
+
+    fn join(self) {
+        let handle = ManuallyDrop::new(self).take();
+        // The body catches its own panics. What can still panic is a destructor of a thread-local, and that aborts.
+        let _ = handle.map(thread::JoinHandle::join);
+    }
+}
+
+impl Drop for OwnThread {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
@@ -270,7 +307,7 @@ pub fn spawn(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> io::Result<Car
         census::thread_ends();
         drop(task::strike(&child));
     }
-    started.map(Carrier::Thread)
+    started.map(|handle| Carrier::Thread(OwnThread::new(handle)))
 }
 
 /// The task of a thread has ended, when this is dropped.
@@ -359,6 +396,34 @@ pub fn many_cores() -> bool {
 }
 
 /// Locks a part of a primitive. No code of the learner's runs under these locks, so none is ever poisoned for a reason.
+#[inline]
 pub fn lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
-    part.lock().unwrap_or_else(PoisonError::into_inner)
+    match part.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
+        Err(TryLockError::WouldBlock) => wait_to_lock(part),
+    }
+}
+
+/// How long a part of a primitive may be locked by somebody who is there: some hundred times as long as a thread that lost its core waits for it.
+const LONGEST_HELD: Duration = Duration::from_secs(2);
+
+#[cold]
+fn wait_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
+    if life() == 0 {
+        return part.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+    // A thread that is not in this copy may have been in the middle of a call, and then nobody will ever unlock this.
+    let until = now() + LONGEST_HELD;
+    loop {
+        match part.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(guard)) => return guard.into_inner(),
+            Err(TryLockError::WouldBlock) => assert!(
+                now() < until,
+                "a task that was lost with an earlier process was using this: make it anew, by running its cell again"
+            ),
+        }
+        thread::sleep(Duration::from_micros(50));
+    }
 }

@@ -1,7 +1,7 @@
 //! Programs: tasks that end together, since the closure that started them returned.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use threadbook_timeline::format::{Cause, Reason};
@@ -13,6 +13,16 @@ use crate::wait::Wait;
 
 /// The programs that run: each with the one that it was started in.
 static RUNNING: Mutex<Vec<(u32, u32)>> = Mutex::new(Vec::new());
+
+/// Keeps others from beginning and ending one.
+pub fn hold() -> MutexGuard<'static, Vec<(u32, u32)>> {
+    lock(&RUNNING)
+}
+
+/// None runs: see [`takeover`](super::takeover).
+pub fn begin_anew() {
+    lock(&RUNNING).clear();
+}
 
 /// A program that runs; the calling task started it and waits for it.
 pub struct Program {

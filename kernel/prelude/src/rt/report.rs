@@ -3,7 +3,7 @@
 //! Who unwinds: when all sleep, the cell that is evaluated and its tasks; when some wait for each other in a ring, those. Nobody else: a task of an
 //! earlier cell may be somebody's consumer yet.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use threadbook_timeline::format::{Cause, Kind, Reason};
 
@@ -16,8 +16,13 @@ use crate::wait::{Holder, Wait, Words};
 /// One report at a time: the second may find that the first has let everybody go on.
 static REPORTING: Mutex<()> = Mutex::new(());
 
+/// Keeps others from reporting.
+pub fn hold() -> MutexGuard<'static, ()> {
+    lock(&REPORTING)
+}
+
 /// How many tasks a report tells about; it says how many more there are.
-const TOLD: usize = 12;
+pub const TOLD: usize = 12;
 
 /// All threads of the process sleep: reports it, and cuts the tasks of the cell that is evaluated.
 pub fn all_asleep() {
@@ -88,15 +93,24 @@ fn tell(ring: bool, stuck: &[(Arc<Task>, &Wait<'static>)]) {
             Some(wait.here()),
         );
     }
+    let sentences = sentences(stuck);
+    with_names(|names| hooks::tell_deadlock(ring, &sentences, stuck.len(), names));
+}
+
+/// What the first of these tasks wait for.
+pub fn sentences(stuck: &[(Arc<Task>, &Wait<'static>)]) -> Vec<Sentence> {
     let told = stuck.iter().take(TOLD);
-    let sentences: Vec<Sentence> = told.map(|(task, wait)| sentence(task.id(), wait)).collect();
-    // Of all tasks, since a sentence may name one that is not stuck itself.
+    told.map(|(task, wait)| sentence(task.id(), wait)).collect()
+}
+
+/// Hands the names of all tasks on, since a sentence may name one that it is not about.
+pub fn with_names(tell: impl FnOnce(&[(u32, &str)])) {
     let known = task::roster();
     let names: Vec<(u32, &str)> = known
         .iter()
         .filter_map(|task| Some((task.id(), task.name()?)))
         .collect();
-    hooks::tell_deadlock(ring, &sentences, stuck.len(), &names);
+    tell(&names);
 }
 
 /// What one task waits for, who could let it go on, and what to do about it.

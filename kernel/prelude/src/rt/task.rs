@@ -6,7 +6,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Thread};
 
 use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
@@ -470,6 +470,12 @@ impl Claimed {
         self.release(CUT);
     }
 
+    /// What the task waits for, as far as it has come to wait.
+    pub fn wait(&self) -> Option<&Wait<'static>> {
+        // SAFETY: it waits until the caller lets it go on, which uses this up. So it is alive, and its wait lies where it has put it.
+        unsafe { self.task.as_ref().waits.load(Ordering::Acquire).as_ref() }
+    }
+
     fn release(self, phase: u64) {
         // SAFETY: it waits: nobody but the caller may let it go on, which is not done yet.
         let task = unsafe { self.task.as_ref() };
@@ -618,6 +624,32 @@ pub fn roster() -> Vec<Arc<Task>> {
     let mut all: Vec<_> = ROSTER.iter().flat_map(tasks).collect();
     all.sort_by_key(|task| task.id);
     all
+}
+
+/// Keeps others from entering and leaving the roster.
+pub fn hold() -> Vec<MutexGuard<'static, impl Sized>> {
+    ROSTER.iter().map(lock).collect()
+}
+
+/// Takes all tasks off the roster but the calling thread's own and those that nobody has begun, and gives them: nothing of them runs any more, and nobody
+/// can claim a wait of theirs. See [`takeover`](super::takeover).
+pub fn lose_others() -> Vec<Arc<Task>> {
+    let me = CURRENT.get();
+    let not_begun = green::not_begun();
+    let mut lost = roster();
+    lost.retain(|task| {
+        let task = Arc::as_ptr(task);
+        task != me && !not_begun.contains(&task)
+    });
+    for task in &lost {
+        task.set_wait(None);
+        let wait = task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED);
+        task.state.store(wait | GAVE_UP, Ordering::Relaxed);
+        // Not dropped, here or by the caller: what it has on its stack may be in the middle of a change.
+        std::mem::forget(strike(task));
+        task.end();
+    }
+    lost
 }
 
 /// Gives the number of the cell that is evaluated.

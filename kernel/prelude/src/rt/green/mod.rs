@@ -12,7 +12,7 @@
 mod stack;
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::num::NonZero;
 use std::ptr::NonNull;
@@ -221,6 +221,69 @@ pub fn restore(wanted: usize) {
         .is_some_and(|(host, _)| host == thread::current().id())
     {
         change(new, wanted, None);
+    }
+}
+
+/// Keeps others from what lies in the lines and on the desks.
+pub fn hold() -> impl Sized {
+    let new = lock(&NEW);
+    let lines: Vec<_> = DESKS.iter().map(|desk| lock(&desk.line)).collect();
+    let inboxes: Vec<_> = DESKS.iter().map(|desk| lock(&desk.inbox)).collect();
+    (new, lines, inboxes)
+}
+
+/// Keeps others from taking and giving stacks.
+pub fn hold_stacks() -> impl Sized {
+    stack::hold()
+}
+
+/// No worker is there any more, and what was begun is lost, by the calling thread too; what nobody had begun lies in the queue, until [`start_again`]. See
+/// [`takeover`](super::takeover).
+pub fn begin_anew() {
+    let mut new = lock(&NEW);
+    new.set_idle(0);
+    new.started = 0;
+    new.wanted = usize::MAX;
+    new.host = None;
+    STARTED.store(0, Ordering::Relaxed);
+    WANTED.store(usize::MAX, Ordering::Relaxed);
+    SEARCHING.store(0, Ordering::Relaxed);
+    let mine = host();
+    for (desk, place) in DESKS.iter().zip(0..) {
+        let mut line = lock(&desk.line);
+        new.queue.append(&mut line);
+        desk.note_line(&line, 0);
+        let mut inbox = lock(&desk.inbox);
+        let ready = std::mem::take(&mut inbox.ready);
+        new.queue.extend(ready.into_iter().filter(Entry::is_new));
+        inbox.to_search = false;
+        inbox.asleep = false;
+        inbox.counted = false;
+        if mine != Some(place) {
+            inbox.thread = None;
+        }
+        desk.has_mail.store(false, Ordering::Relaxed);
+    }
+    new.queue.extend(worker::begin_anew());
+    WAITING.store(new.queue.len(), Ordering::Relaxed);
+}
+
+/// The tasks that nobody has begun.
+pub fn not_begun() -> HashSet<*const Task> {
+    let new = lock(&NEW);
+    new.queue
+        .iter()
+        .map(|entry| entry.0.as_ptr().cast_const())
+        .collect()
+}
+
+/// Has the tasks that nobody had begun begun by new workers.
+pub fn start_again() {
+    let waiting = std::mem::take(&mut lock(&NEW).queue);
+    WAITING.store(0, Ordering::Relaxed);
+    for entry in waiting {
+        // As in `change`.
+        let _ = hand_out(entry);
     }
 }
 

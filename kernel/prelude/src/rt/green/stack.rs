@@ -5,8 +5,8 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use corosensei::stack::{Stack, StackPointer};
 
@@ -49,6 +49,11 @@ unsafe impl Stack for GreenStack {
 static FREE: Mutex<Vec<GreenStack>> = Mutex::new(Vec::new());
 static MADE: AtomicUsize = AtomicUsize::new(0);
 static NO_GUARD_ADVICE: AtomicBool = AtomicBool::new(false);
+
+/// Keeps others from taking and giving stacks.
+pub fn hold() -> MutexGuard<'static, Vec<GreenStack>> {
+    lock(&FREE)
+}
 
 /// Moves up to `count` stacks into `pool`; makes new ones when none are free.
 ///

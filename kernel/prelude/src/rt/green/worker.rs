@@ -151,6 +151,25 @@ pub fn start(number: usize) -> io::Result<()> {
 static TAKEN: [AtomicBool; (NONE - HOST) as usize] =
     [const { AtomicBool::new(false) }; (NONE - HOST) as usize];
 
+/// The calling thread runs no tasks, and nobody but it has a place. Gives the new ones that it had. See [`takeover`](crate::rt::takeover).
+pub fn begin_anew() -> Vec<Entry> {
+    let mine = host();
+    for (taken, place) in TAKEN.iter().zip(HOST..) {
+        taken.store(Some(place) == mine, Ordering::Relaxed);
+    }
+    local(|local| {
+        // Not dropped: a timer may be the last that has the record of a task whose coroutine must not be unwound.
+        std::mem::forget(local.timers.take());
+        local.stale.set(0);
+        local.begun.set(0);
+        let mut new: Vec<Entry> = local.ready.take().into();
+        new.extend(local.starved.take());
+        new.retain(Entry::is_new);
+        new
+    })
+    .unwrap_or_default()
+}
+
 /// Gives the calling thread's place as one that runs tasks itself, its own from the first time on. `None` when all are taken, or it is a worker.
 pub fn host_place() -> Option<u8> {
     overflow::watch();
