@@ -11,11 +11,13 @@ use std::io::Write as _;
 use std::os::fd::RawFd;
 use std::panic::{PanicHookInfo, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use threadbook_timeline::format::{Kind, MAIN_TASK};
 
 use crate::check::CheckFailed;
 use crate::facts;
+use crate::json;
 use crate::recorder;
 use crate::rt::{self, Task};
 use crate::wait::Words;
@@ -47,6 +49,8 @@ pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
         recorder::recalibrate();
         set_hook();
         PANICS.set(0);
+        // By this number the kernel finds the cell of a task that outlives it.
+        write_mark(|line| write!(line, r#"{{"mark":"begin","cell":{}}}"#, rt::cell()));
         recorder::record(Kind::CellBegin, 0, 0, 0, None);
         recorder::record(Kind::NameTask, MAIN_TASK, 0, recorder::intern("main"), None);
     });
@@ -328,6 +332,54 @@ fn write_mark(fill: impl FnOnce(&mut Line) -> fmt::Result) {
     line.send(*fd);
 }
 
+/// How much of a long message one of its marks carries, in bytes.
+const PART: usize = 3000;
+
+/// Tells the kernel something longer than a mark: `message`, which holds no new line, goes in as many marks as it needs. It stands behind all that was
+/// printed before, and what other threads print meanwhile may stand between its marks, but never inside one. Elsewhere nothing happens.
+///
+/// Blocks as a print does, while the kernel does not read.
+pub fn tell_long(message: &str) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    if mark_target().is_none() {
+        return;
+    }
+    debug_assert!(!message.contains('\n'), "a mark is one line");
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    // What was printed before is out before; nobody may be reading, and then the marks fail in the same way.
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.flush();
+    let mut rest = message;
+    loop {
+        let mut end = rest.len().min(PART);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (part, later) = rest.split_at(end);
+        let last = later.is_empty();
+        write_mark(|line| {
+            write!(
+                line,
+                r#"{{"mark":"part","of":{number},"last":{last}}} {part}"#
+            )
+        });
+        if last {
+            return;
+        }
+        rest = later;
+    }
+}
+
+/// Tells the kernel that this task waits for an answer to `prompt`, after what was printed before. Elsewhere nothing happens.
+pub fn tell_question(prompt: &str, hidden: bool) {
+    let _ = std::io::stdout().flush();
+    write_mark(|line| {
+        line.write_str(r#"{"mark":"input","prompt":"#)?;
+        line.write_json(prompt, LONGEST_MESSAGE)?;
+        write!(line, r#","password":{hidden}}}"#)
+    });
+}
+
 /// A mark while it is written: on the stack, since a panic may come from a lack of memory.
 struct Line {
     bytes: [u8; LONGEST_MARK],
@@ -401,14 +453,7 @@ impl Line {
                 self.write_str("…")?;
                 break;
             }
-            match char {
-                '"' => self.write_str("\\\"")?,
-                '\\' => self.write_str("\\\\")?,
-                '\n' => self.write_str("\\n")?,
-                '\t' => self.write_str("\\t")?,
-                '\0'..='\u{1f}' | '\u{7f}' => write!(self, "\\u{:04x}", char as u32)?,
-                _ => self.write_char(char)?,
-            }
+            json::write_char(self, char)?;
         }
         self.write_str("\"")
     }

@@ -11,8 +11,11 @@ mod output;
 mod scan;
 mod source_map;
 mod sources;
+mod stdin;
 pub mod supervisor;
+mod told;
 mod verdict;
+pub mod worker;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Drawn, Pictures};
@@ -33,8 +36,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
+use stdin::Stdin;
 
 /// The types of the prelude, each of which gets a second, private name in the notebook.
 ///
@@ -59,6 +63,7 @@ const ALIASED: &[&str] = &[
     "ChannelFacts",
     "CheckFailed",
     "Condvar",
+    "DisplayHandle",
     "Done",
     "Duration",
     "Facts",
@@ -71,6 +76,8 @@ const ALIASED: &[&str] = &[
     "MutexGuard",
     "OnceLock",
     "Ordering",
+    "ProgressBar",
+    "ProgressIter",
     "Racy",
     "Receiver",
     "Region",
@@ -115,6 +122,8 @@ pub struct Evaluator {
     shared: Shared,
     worker: Arc<Mutex<Option<WorkerHandle>>>,
     interrupted: Arc<AtomicBool>,
+    /// Set once the evaluator's thread has made it.
+    stdin: Arc<OnceLock<Stdin>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -133,18 +142,21 @@ impl Evaluator {
         let shared = Shared::default();
         let worker = Arc::new(Mutex::new(None));
         let interrupted = Arc::new(AtomicBool::new(false));
+        let stdin = Arc::new(OnceLock::new());
         let thread = std::thread::Builder::new()
             .name("evaluator".into())
             .spawn({
-                let (shared, worker, interrupted) = (
+                let (shared, worker, interrupted, stdin) = (
                     shared.clone(),
                     Arc::clone(&worker),
                     Arc::clone(&interrupted),
+                    Arc::clone(&stdin),
                 );
                 move || {
                     let began = Instant::now();
                     match Running::start(&events, &shared, &worker, interrupted) {
                         Ok(running) => {
+                            let _ = stdin.set(running.stdin.clone());
                             events(Event::Ready {
                                 seconds: began.elapsed().as_secs_f64(),
                             });
@@ -164,6 +176,7 @@ impl Evaluator {
             shared,
             worker,
             interrupted,
+            stdin,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -172,6 +185,13 @@ impl Evaluator {
     pub fn submit(&self, job: Job) {
         // The thread is gone only when it said that it is broken, or at the end.
         let _ = self.jobs.send(Task::Do(job));
+    }
+
+    /// A person's answer to the cell that asked.
+    pub fn answer(&self, text: &str) {
+        if let Some(stdin) = self.stdin.get() {
+            stdin.answer(text);
+        }
     }
 
     /// Ends what the current cell does: the learner's code with its process, or the compiler with no loss. Without a current cell nothing happens.
@@ -226,7 +246,7 @@ pub fn prepare() -> Result<PathBuf, StartError> {
 fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
     home.prepare(|folder| {
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
-        let mut context = Context::start(folder, worker_command(folder, &sender, None)?)
+        let mut context = Context::start(folder, worker_command(folder, &sender, None, None)?)
             .map_err(StartError::Evcxr)?;
         // Nobody looks at the output of these cells, but somebody must take it out of the way.
         std::thread::spawn(move || {
@@ -255,6 +275,7 @@ fn worker_command(
     folder: &Path,
     output: &Channel,
     trace: Option<RawFd>,
+    stdin: Option<&Path>,
 ) -> Result<Command, StartError> {
     let mut command =
         Command::new(std::env::current_exe().map_err(system("the path of this program"))?);
@@ -262,6 +283,9 @@ fn worker_command(
     command.env(supervisor::OUTPUT_FD, output.to_string());
     if let Some(trace) = trace {
         command.env(supervisor::TRACE_FD, trace.to_string());
+    }
+    if let Some(stdin) = stdin {
+        command.env(supervisor::STDIN, stdin);
     }
     if let Some(prelude) = prelude_in(folder) {
         command.env(supervisor::PRELUDE_SO, prelude);
@@ -328,6 +352,7 @@ struct Running {
     sender: Channel,
     synced: mpsc::Receiver<u64>,
     shared: Shared,
+    stdin: Stdin,
     sources: Sources,
     events: Events,
     worker: Arc<Mutex<Option<WorkerHandle>>>,
@@ -349,16 +374,31 @@ impl Running {
         let folder = home.work_folder()?;
         let trace = TraceMemory::new().map_err(system("shared memory for the trace"))?;
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
+        let stdin = Stdin::new(folder.path().join("stdin"))
+            .map_err(system("a FIFO in the kernel's folder"))?;
+        let watcher = sender
+            .try_clone()
+            .map_err(system("a second handle of a socket"))?;
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn({
+                let (stdin, worker) = (stdin.clone(), Arc::clone(worker));
+                move || stdin.watch(&worker, &watcher)
+            })
+            .map_err(system("a thread"))?;
         let (synced_sender, synced) = mpsc::channel();
         let sources = Sources::default();
         let reader = Reader {
             receiver: Receiver::new(receiver),
             shared: shared.clone(),
+            stdin: stdin.clone(),
             sources: sources.clone(),
             generated: folder.path().join("src/lib.rs"),
             events: Arc::clone(events),
             synced: synced_sender,
             waiting: Waiting::default(),
+            parts: told::Parts::default(),
+            cells: Default::default(),
         };
         std::thread::Builder::new()
             .name("output".into())
@@ -372,6 +412,7 @@ impl Running {
             sender,
             synced,
             shared: shared.clone(),
+            stdin,
             sources,
             events: Arc::clone(events),
             worker: Arc::clone(worker),
@@ -387,7 +428,12 @@ impl Running {
     /// Starts evcxr with the prelude in it, in place of the one there was.
     fn start_context(&mut self) -> Result<(), StartError> {
         self.context = None;
-        let command = worker_command(self.folder.path(), &self.sender, Some(self.trace.raw_fd()))?;
+        let command = worker_command(
+            self.folder.path(),
+            &self.sender,
+            Some(self.trace.raw_fd()),
+            Some(self.stdin.path()),
+        )?;
         let mut context = Context::start(self.folder.path(), command).map_err(StartError::Evcxr)?;
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.worker());
         context
@@ -414,8 +460,11 @@ impl Running {
                     job,
                     execution_count,
                     code,
+                    allow_stdin,
                 } => {
+                    self.stdin.begin(job, allow_stdin);
                     let outcome = self.execute(job, execution_count, &code);
+                    self.stdin.end();
                     Event::Finished { job, outcome }
                 }
                 Job::Complete { job, code, cursor } => {
@@ -561,6 +610,7 @@ impl Running {
             (self.events)(Event::Display {
                 job: Some(job),
                 bundle,
+                id: None,
             });
         }
         Outcome {
@@ -581,6 +631,12 @@ impl Running {
                 return;
             }
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stdin.close();
     }
 }
 

@@ -12,7 +12,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -24,6 +25,8 @@ pub const TRACE_FD: &str = "THREADBOOK_TRACE_FD";
 const MARK_FD: &str = "THREADBOOK_MARK_FD";
 /// What the prelude's marks begin with, in the worker only.
 const MARK_PREFIX: &str = "THREADBOOK_MARK_PREFIX";
+/// Names the FIFO that is the learner's standard input.
+pub const STDIN: &str = "THREADBOOK_STDIN";
 /// Names the prelude's shared object.
 pub const PRELUDE_SO: &str = "THREADBOOK_PRELUDE_SO";
 
@@ -33,11 +36,11 @@ const TOKEN_PATIENCE_MS: u16 = 5;
 /// How much is read from a pipe at a time: what a pipe holds.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Forks the worker. Returns in the worker, and there only; the supervisor ends with the process.
+/// Forks the worker. Returns in the worker, and there only, with the descriptor that its commands come by; the supervisor ends with the process.
 ///
 /// # Panics
 /// When the kernel did not start this process: without its descriptors there is nothing to do.
-pub fn fork_worker() {
+pub fn fork_worker() -> OwnedFd {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -54,13 +57,16 @@ pub fn fork_worker() {
     // SAFETY: the kernel opened this descriptor for this process and nothing else here owns it.
     let output = unsafe { Channel::from_fd(output_fd) };
     let prefix = format!("\x1e{} ", uuid::Uuid::new_v4().simple());
-    if let Err(error) = fork_with(&output, number(TRACE_FD), &prefix) {
-        eprintln!("threadbook: the supervisor failed: {error}");
-        std::process::exit(1);
+    match fork_with(&output, number(TRACE_FD), &prefix) {
+        Ok(commands) => commands,
+        Err(error) => {
+            eprintln!("threadbook: the supervisor failed: {error}");
+            std::process::exit(1);
+        }
     }
 }
 
-fn fork_with(output: &Channel, trace: Option<RawFd>, prefix: &str) -> io::Result<()> {
+fn fork_with(output: &Channel, trace: Option<RawFd>, prefix: &str) -> io::Result<OwnedFd> {
     let (commands_read, commands) = nix::unistd::pipe()?;
     let (stdout, stdout_write) = nix::unistd::pipe()?;
     let (stderr, stderr_write) = nix::unistd::pipe()?;
@@ -102,15 +108,17 @@ fn fork_with(output: &Channel, trace: Option<RawFd>, prefix: &str) -> io::Result
     }
 }
 
-/// Makes this process the worker: its three standard streams are the supervisor's pipes, and it dies with the supervisor.
+/// Makes this process the worker: it prints into the supervisor's pipes, reads from the kernel's FIFO, and dies with the supervisor. Gives the descriptor
+/// of its commands, which is out of the way of the low numbers that a program may close or count on.
 fn become_worker(
-    stdin: OwnedFd,
+    commands: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
     output_fd: RawFd,
     trace: Option<RawFd>,
     prefix: &str,
-) -> io::Result<()> {
+) -> io::Result<OwnedFd> {
+    let stdin = learners_stdin()?;
     for (from, to) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         let from = from.into_raw_fd();
         // SAFETY: both numbers are open descriptors of this process, and the standard ones are owned by nobody.
@@ -132,6 +140,7 @@ fn become_worker(
         std::env::set_var(MARK_PREFIX, prefix);
         std::env::remove_var(OUTPUT_FD);
         std::env::remove_var(PRELUDE_SO);
+        std::env::remove_var(STDIN);
         // evcxr forces backtraces, which name the runtime's frames and none of the learner's.
         std::env::remove_var("RUST_BACKTRACE");
         if let Some(trace) = trace {
@@ -143,7 +152,29 @@ fn become_worker(
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
     }
-    Ok(())
+    // SAFETY: gives a new descriptor, which is owned here alone.
+    unsafe {
+        let high = libc::fcntl(commands.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100);
+        if high < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(high))
+    }
+}
+
+/// What the learner's code reads from: the kernel's FIFO, or nothing where there is none.
+fn learners_stdin() -> io::Result<OwnedFd> {
+    let Some(path) = std::env::var_os(STDIN) else {
+        return Ok(File::open("/dev/null")?.into());
+    };
+    // Opening must not wait for a writer, and reading must.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    // SAFETY: sets the flags of a descriptor of ours.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) };
+    Ok(file.into())
 }
 
 /// A pipe's writing end, for the handlers of signals.
