@@ -298,7 +298,7 @@ impl Supervisor<'_> {
             .strip_prefix("LOAD_AND_RUN ")
             .and_then(|rest| rest.split(' ').next())
         else {
-            return writeln!(self.commands, "{line}");
+            return self.tell_worker(&format!("{line}\n"));
         };
         self.output.send(&Packet::Begin(path.to_owned()))?;
         match self
@@ -310,12 +310,19 @@ impl Supervisor<'_> {
                 self.scanner.expect_cell(&self.prefix);
                 self.hooked = true;
                 let prelude = prelude.display();
-                writeln!(
-                    self.commands,
-                    "LOAD_AND_RUN {prelude} threadbook_cell_begin\n{line}\nLOAD_AND_RUN {prelude} threadbook_cell_end"
-                )
+                self.tell_worker(&format!(
+                    "LOAD_AND_RUN {prelude} threadbook_cell_begin\n{line}\nLOAD_AND_RUN {prelude} threadbook_cell_end\n"
+                ))
             }
-            None => writeln!(self.commands, "{line}"),
+            None => self.tell_worker(&format!("{line}\n")),
+        }
+    }
+
+    /// Writes lines to the worker, in one piece: it may run the first of them, and be dead, before another piece comes. That it is dead is told by SIGCHLD.
+    fn tell_worker(&mut self, lines: &str) -> io::Result<()> {
+        match self.commands.write_all(lines.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
         }
     }
 
@@ -393,6 +400,8 @@ impl Supervisor<'_> {
 
     /// Passes on the last words of the dead worker, and how it died.
     fn report(&mut self, death: Death) -> io::Result<i32> {
+        // What it started goes with it: a program that lives on would hold its pipes, and print under other cells.
+        self.kill_worker();
         self.pump_stderr()?;
         while is_readable(&self.stdout)? {
             let bytes = read_some(&self.stdout)?;
