@@ -4,6 +4,7 @@
 //! with one system call to the descriptor in `THREADBOOK_MARK_FD`, behind the text in `THREADBOOK_MARK_PREFIX` where the kernel gave one. Nothing here
 //! unwinds into the loop.
 
+use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt::{self, Write as _};
@@ -93,7 +94,7 @@ fn set_hook() {
     }));
 }
 
-/// Records a panic and tells the kernel. Takes no backtrace: it would name the runtime's frames, and not fit on a small stack.
+/// Records a panic and tells the kernel; with the backtrace only where the learner asked for it: it takes milliseconds.
 fn note(panic: &PanicHookInfo<'_>) {
     let failed_check = panic.payload().downcast_ref::<CheckFailed>();
     let failed_check = failed_check.map(ToString::to_string);
@@ -131,6 +132,18 @@ fn note(panic: &PanicHookInfo<'_>) {
         }
         line.write_str("}")
     });
+    // A green task's stack is too small for it, and has the runtime below its first frame.
+    if wants_backtrace() && !rt::current().is_green() {
+        let mut told = format!(r#"{{"kind":"backtrace","main":{is_main},"text":"#);
+        json::push_string(&mut told, &Backtrace::force_capture().to_string());
+        told.push('}');
+        tell_long(&told);
+    }
+}
+
+/// Whether the learner has said `:backtrace full`, which the kernel puts into the environment.
+fn wants_backtrace() -> bool {
+    in_a_kernel() && std::env::var_os("THREADBOOK_BACKTRACE").is_some_and(|wanted| wanted == "full")
 }
 
 /// A sentence of a report.

@@ -3,25 +3,35 @@
 //! The thread starts evcxr, brings the prelude in by a hidden first cell, warms what the first real cell would wait for, and then does one job after the
 //! other. Nothing here waits on a guess: a cell is over when its end has come through the output channel.
 
+mod backtrace;
+mod budget;
 pub mod channel;
+mod commands;
+mod compiling;
 mod context;
 mod deadlock;
 mod diagnostics;
+mod hints;
 mod output;
 mod scan;
+mod scoped;
 mod source_map;
 mod sources;
 mod stdin;
 pub mod supervisor;
+mod syntax;
 mod told;
 mod verdict;
+mod warnings;
 pub mod worker;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Drawn, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
+use budget::Budget;
 use channel::{Channel, Packet, Receiver};
+use commands::{Backtrace, Command as Ours};
 use context::{Context, Failure, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
 use deadlock::Report;
@@ -30,11 +40,12 @@ pub use output::Events;
 use output::{Reader, Record, Shared, Waiting};
 pub use sources::CellLine;
 use sources::Sources;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -360,6 +371,23 @@ struct Running {
     recording: u32,
     pictures: Pictures,
     last_sync: u64,
+    /// What the learner has set in the environment of workers, and whether this one has yet to be told.
+    environment: BTreeMap<String, String>,
+    worker_is_new: bool,
+    /// How many bytes a cell may show; `u64::MAX`: any number. The reader of the output looks here.
+    output_limit: Arc<AtomicU64>,
+    shows_warnings: bool,
+    /// What hints were about that were given.
+    hinted: BTreeSet<String>,
+}
+
+/// What a cell shows besides what it printed.
+#[derive(Default)]
+struct Extras {
+    /// The answers of commands.
+    answers: Vec<MimeBundle>,
+    /// Hints, notes and warnings, each some lines.
+    notes: Vec<String>,
 }
 
 impl Running {
@@ -386,6 +414,7 @@ impl Running {
                 move || stdin.watch(&worker, &watcher)
             })
             .map_err(system("a thread"))?;
+        let output_limit = Arc::new(AtomicU64::new(budget::AT_FIRST));
         let (synced_sender, synced) = mpsc::channel();
         let sources = Sources::default();
         let reader = Reader {
@@ -398,6 +427,8 @@ impl Running {
             synced: synced_sender,
             waiting: Waiting::default(),
             parts: told::Parts::default(),
+            budget: (Budget::new(None), None),
+            limit: Arc::clone(&output_limit),
             cells: Default::default(),
         };
         std::thread::Builder::new()
@@ -420,6 +451,11 @@ impl Running {
             recording: 0,
             pictures: Pictures::default(),
             last_sync: 0,
+            environment: BTreeMap::new(),
+            worker_is_new: true,
+            output_limit,
+            shows_warnings: true,
+            hinted: BTreeSet::new(),
         };
         running.start_context()?;
         Ok(running)
@@ -448,9 +484,119 @@ impl Running {
             tracing::warn!(?failure, "the warming cell failed");
         }
         self.context = Some(context);
+        self.worker_is_new = true;
         self.sync();
         self.shared.end();
         Ok(())
+    }
+
+    /// Tells a new worker what the learner has set for all of them.
+    fn set_up_worker(&mut self) {
+        if std::mem::take(&mut self.worker_is_new) && !self.environment.is_empty() {
+            let code: String = self
+                .environment
+                .iter()
+                .map(|(key, value)| {
+                    format!("unsafe {{ std::env::set_var({key:?}, {value:?}); }}\n")
+                })
+                .collect();
+            self.run_hidden(&code);
+        }
+    }
+
+    /// Runs code of ours between cells. A failure costs the learner what they asked for, and is in the log.
+    fn run_hidden(&mut self, code: &str) {
+        if let Err(failure) = self.run(code) {
+            tracing::warn!(%failure, code, "a hidden cell failed");
+        }
+        self.sync();
+    }
+
+    /// Does a command of ours; gives what it answers.
+    fn command(&mut self, command: Ours) -> Result<Option<MimeBundle>, StartError> {
+        let said = match command {
+            Ours::Help => {
+                let evcxrs = self.run(":help").ok();
+                let evcxrs = evcxrs.as_ref().and_then(|help| help["text/plain"].as_str());
+                return Ok(Some(commands::help(evcxrs.unwrap_or_default())));
+            }
+            Ours::Quit => commands::HOW_TO_QUIT.to_owned(),
+            Ours::Env(key, value) => {
+                let said = format!("{key}={value}, for this process and those that follow it");
+                self.set_environment(key, value);
+                said
+            }
+            Ours::Clear => {
+                if let Err(failure) = self.run(":clear") {
+                    return Err(StartError::Evcxr(failure.to_string()));
+                }
+                let crate_path = self.home.prelude_crate();
+                if let Err(failure) = self.run(&first_cell(&crate_path)) {
+                    return Err(StartError::Evcxr(failure.to_string()));
+                }
+                self.sync();
+                self.worker_is_new = true;
+                "all variables, functions, types and dependencies are forgotten; the prelude is there".to_owned()
+            }
+            Ours::Restart => {
+                self.restart_worker();
+                "a new process for the cells: variables are gone, functions, types and dependencies are kept".to_owned()
+            }
+            Ours::Backtrace(how) => {
+                let (word, said) = match how {
+                    Backtrace::Full => ("full", "a panic tells who called whom"),
+                    Backtrace::Short => ("short", "a panic tells its place"),
+                };
+                self.set_environment("THREADBOOK_BACKTRACE".to_owned(), word.to_owned());
+                said.to_owned()
+            }
+            Ours::OutputLimit(wanted) => {
+                if let Some(limit) = wanted {
+                    self.output_limit
+                        .store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
+                match self.output_limit.load(Ordering::Relaxed) {
+                    u64::MAX => "a cell may show as much as it likes".to_owned(),
+                    limit => format!("a cell may show {}", budget::in_words(limit)),
+                }
+            }
+            Ours::Warnings(wanted) => {
+                self.shows_warnings = wanted.unwrap_or(self.shows_warnings);
+                match self.shows_warnings {
+                    true => "the compiler's warnings are shown".to_owned(),
+                    false => "the compiler's warnings are not shown".to_owned(),
+                }
+            }
+        };
+        Ok(Some(MimeBundle::from_iter([(
+            "text/plain".to_owned(),
+            said.into(),
+        )])))
+    }
+
+    fn set_environment(&mut self, key: String, value: String) {
+        self.environment.insert(key, value);
+        self.worker_is_new = true;
+        self.set_up_worker();
+    }
+
+    /// Ends the worker, and lets evcxr find that out by itself: then it forgets the variables, which its own `:restart` does not.
+    fn restart_worker(&mut self) {
+        let supervisor = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .and_then(WorkerHandle::supervisor);
+        if let Some(supervisor) = supervisor {
+            let _ = kill(supervisor, Signal::SIGTERM);
+        }
+        match self.run("();") {
+            Err(Failure::WorkerDied) => {}
+            other => tracing::warn!(?other, "the worker was to end, and did not"),
+        }
+        self.sync();
+        self.worker_is_new = true;
     }
 
     fn serve(mut self, tasks: &mpsc::Receiver<Task>) {
@@ -507,12 +653,44 @@ impl Running {
                 ..Outcome::default()
             };
         }
+        let split = match commands::split(code) {
+            Ok(split) => split,
+            Err(why) => {
+                return Outcome {
+                    error: Some(verdict::refused(&why)),
+                    ..Outcome::default()
+                };
+            }
+        };
+        let mut extras = Extras::default();
+        self.set_up_worker();
+        for command in split.ours {
+            match self.command(command) {
+                Ok(answer) => extras.answers.extend(answer),
+                Err(error) => {
+                    self.context = None;
+                    return Outcome {
+                        error: Some(verdict::broken(&error.to_string())),
+                        ..Outcome::default()
+                    };
+                }
+            }
+        }
+        for hint in hints::hints(code) {
+            if self.hinted.insert(hint.about) {
+                extras.notes.push(hint.text);
+            }
+        }
         let cell = self.sources.begin(number, code);
         self.recording += 1;
         self.trace.begin(self.recording);
         self.interrupted.store(false, Ordering::SeqCst);
         self.shared.begin(job);
-        let mut result = self.run(code);
+        let progress = split
+            .has_dep
+            .then(|| compiling::Progress::begin(job, &self.events));
+        let code = split.rest.as_str();
+        let (mut result, mut ends) = self.run_whatever_it_keeps(code);
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
             (self.events)(Event::Stream {
@@ -520,7 +698,15 @@ impl Running {
                 name: StreamName::Stderr,
                 text: "the learner's process had ended since the last cell: the variables of earlier cells are lost, functions and types are kept\n".into(),
             });
-            result = self.run(code);
+            self.worker_is_new = true;
+            self.set_up_worker();
+            self.shared.begin(job);
+            (result, ends) = self.run_whatever_it_keeps(code);
+        }
+        drop(progress);
+        self.worker_is_new |= matches!(result, Err(Failure::WorkerDied));
+        if result.is_ok() && !ends.is_empty() {
+            extras.notes.push(scoped::note(&ends));
         }
         self.sync();
         let mut record = self.shared.end();
@@ -556,7 +742,48 @@ impl Running {
             tracing::error!(message, "evcxr panicked; its context is made anew");
             self.context = None;
         }
-        self.outcome(job, result, &record, interrupted, &cell, drawn)
+        self.outcome(job, result, &record, interrupted, &cell, drawn, extras)
+    }
+
+    /// Runs a cell also when it makes variables that evcxr cannot keep; gives those that ended with it.
+    fn run_whatever_it_keeps(
+        &mut self,
+        text: &str,
+    ) -> (Result<MimeBundle, Failure>, BTreeSet<String>) {
+        let statements = scoped::with_declarations_as_statements(text);
+        let text = statements.as_deref().unwrap_or(text);
+        let mut ends = BTreeSet::new();
+        let mut code = text.to_owned();
+        loop {
+            // A cell of commands of ours alone has nothing left.
+            let result = match code.trim() {
+                "" => Ok(MimeBundle::default()),
+                _ => self.run(&code),
+            };
+            let refused: Vec<String> = match &result {
+                Err(Failure::Refused(message)) => scoped::refused_variable(message)
+                    .map(str::to_owned)
+                    .into_iter()
+                    .collect(),
+                Err(Failure::Compile(errors)) => errors
+                    .iter()
+                    .filter_map(|error| scoped::refused_variable(&error.message))
+                    .map(str::to_owned)
+                    .chain(scoped::closures_at(&code, errors))
+                    .collect(),
+                _ => Vec::new(),
+            };
+            let before = ends.len();
+            ends.extend(refused);
+            // Each round adds a variable of the cell's, so it ends.
+            if ends.len() == before || self.interrupted.load(Ordering::SeqCst) {
+                return (result, ends);
+            }
+            match scoped::rewrite(text, &ends) {
+                Some(rewritten) => code = rewritten,
+                None => return (result, ends),
+            }
+        }
     }
 
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
@@ -568,6 +795,10 @@ impl Running {
         }
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all that is known of a cell at its end, each thing used once"
+    )]
     fn outcome(
         &self,
         job: JobId,
@@ -576,6 +807,7 @@ impl Running {
         interrupted: bool,
         cell: &Arc<source_map::Cell>,
         drawn: Drawn,
+        mut extras: Extras,
     ) -> Outcome {
         let mut values = record.values.clone();
         let error = match &result {
@@ -603,7 +835,11 @@ impl Running {
             && !bundle.is_empty()
         {
             // Commands stand at the head of a cell, before its code.
-            values.insert(0, bundle);
+            extras.answers.push(bundle);
+        }
+        values.splice(0..0, extras.answers);
+        if error.is_none() && record.begun && self.shows_warnings {
+            extras.notes.extend(self.warnings(cell));
         }
         let shown = if error.is_none() { values.pop() } else { None };
         for bundle in values {
@@ -613,11 +849,33 @@ impl Running {
                 id: None,
             });
         }
+        if !extras.notes.is_empty() {
+            let notes = extras.notes.join("\n");
+            (self.events)(Event::Display {
+                job: Some(job),
+                bundle: MimeBundle::from_iter([("text/plain".to_owned(), notes.into())]),
+                id: None,
+            });
+        }
         Outcome {
             picture: drawn.picture,
             result: shown,
             error,
         }
+    }
+
+    /// What the compiler warned of in a cell that was compiled.
+    fn warnings(&self, cell: &Arc<source_map::Cell>) -> Vec<String> {
+        let Some(json) = warnings::of_the_last_build(self.folder.path()) else {
+            return Vec::new();
+        };
+        let generated = self
+            .context
+            .as_ref()
+            .map(Context::generated_source)
+            .unwrap_or_default();
+        let map = self.sources.map_of(&generated);
+        warnings::brief(diagnostics::warnings(&json, &map, &generated, cell))
     }
 
     /// Waits until everything that was put into the channel before has been seen.

@@ -3,6 +3,8 @@
 //! One thread reads the output channel for the life of the kernel, between cells too. Text is handed on at the latest after [`STREAM_DELAY`]; a slow
 //! notebook slows this thread, the thread the channel, the channel the supervisor, and the supervisor the learner's prints: nothing piles up.
 
+use super::backtrace;
+use super::budget::Budget;
 use super::channel::{CellEnd, Death, Packet, Receiver};
 use super::deadlock::{self, Report};
 use super::sources::{Sources, build_number};
@@ -12,6 +14,7 @@ use crate::cell::{Event, JobId, MimeBundle, StreamName};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -39,6 +42,8 @@ pub struct Record {
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
     pub panics: Vec<Panic>,
+    /// Who called whom at the last of them, innermost first, when the learner wants to know.
+    pub frames: Vec<String>,
     /// What a `check!` said that did not pass, and where it stands.
     pub failed_check: Option<FailedCheck>,
     /// The run of the last `check!` that is worth a picture, as the number of its observation.
@@ -225,6 +230,10 @@ pub struct Reader {
     pub waiting: Waiting,
     /// Displays that are under way.
     pub parts: Parts,
+    /// What the cell whose output comes may still show, and which one it is.
+    pub budget: (Budget, Option<JobId>),
+    /// How many bytes a cell may show; `u64::MAX`: any number.
+    pub limit: Arc<AtomicU64>,
     /// The latest cells by the worker's numbers, oldest first.
     pub cells: VecDeque<(u64, JobId)>,
 }
@@ -302,6 +311,7 @@ impl Reader {
             }
             Packet::Sync(ticket) => {
                 self.end_of_text();
+                self.say_what_was_hidden();
                 // The evaluator may be gone already, when the kernel ends.
                 let _ = self.synced.send(ticket);
             }
@@ -348,7 +358,35 @@ impl Reader {
 
     fn text(&mut self, name: StreamName, bytes: &[u8]) {
         let text = decode(&mut self.waiting.cut[name as usize], bytes, false);
-        self.push(name, &text);
+        if name == StreamName::Stderr
+            && let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty())
+        {
+            self.shared.lock().record.last_error_line = line.trim().to_owned();
+        }
+        self.look_whose_output();
+        let shown = self.budget.0.take(&text).to_owned();
+        self.push(name, &shown);
+    }
+
+    /// Each cell begins with a whole budget. What comes between cells is the last one's.
+    fn look_whose_output(&mut self) {
+        let job = self.shared.lock().job;
+        if job.is_some() && job != self.budget.1 {
+            self.say_what_was_hidden();
+            let limit = self.limit.load(Ordering::Relaxed);
+            self.budget = (Budget::new((limit != u64::MAX).then_some(limit)), job);
+        }
+    }
+
+    fn say_what_was_hidden(&mut self) {
+        if let Some(text) = self.budget.0.account() {
+            self.flush();
+            (self.events)(Event::Stream {
+                job: self.budget.1,
+                name: StreamName::Stdout,
+                text,
+            });
+        }
     }
 
     fn push(&mut self, name: StreamName, text: &str) {
@@ -357,11 +395,6 @@ impl Reader {
         }
         let (job, values) = {
             let mut running = self.shared.lock();
-            if name == StreamName::Stderr
-                && let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty())
-            {
-                running.record.last_error_line = line.trim().to_owned();
-            }
             (running.job, std::mem::take(&mut running.record.values))
         };
         if !values.is_empty()
@@ -400,6 +433,27 @@ impl Reader {
 
     fn told(&mut self, told: Told) {
         self.end_of_text();
+        self.look_whose_output();
+        // The value is the last word of a cell that printed too much, and is shown all the same.
+        let fits = match &told {
+            Told::Value(_) => self.budget.0.would_take_alone(told.bytes()),
+            _ => self.budget.0.takes(told.bytes()),
+        };
+        if !fits {
+            return;
+        }
+        if let Told::Backtrace { main, text } = told {
+            let frames = backtrace::frames(&text);
+            if main {
+                self.shared.lock().record.frames = frames;
+            } else if !frames.is_empty() {
+                self.push(
+                    StreamName::Stderr,
+                    &format!("  in {}\n", frames.join("\n  in ")),
+                );
+            }
+            return;
+        }
         let (running, values) = {
             let mut running = self.shared.lock();
             if let Told::Value(bundle) = told {
@@ -414,7 +468,7 @@ impl Reader {
             known.map_or(running, |known| Some(known.1))
         };
         (self.events)(match told {
-            Told::Value(_) => unreachable!("kept above"),
+            Told::Value(_) | Told::Backtrace { .. } => unreachable!("kept above"),
             Told::Display { cell, id, bundle } => Event::Display {
                 job: job_of(cell),
                 bundle,

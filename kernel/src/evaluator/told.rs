@@ -15,6 +15,24 @@ const MOST: usize = 1024;
 /// How the JSON of a part begins.
 pub const PART: &str = r#"{"mark":"part""#;
 
+impl Told {
+    /// How much it adds to the notebook, in bytes.
+    pub fn bytes(&self) -> usize {
+        let (Told::Value(bundle) | Told::Display { bundle, .. } | Told::Update { bundle, .. }) =
+            self
+        else {
+            return 0;
+        };
+        bundle
+            .values()
+            .map(|form| {
+                form.as_str()
+                    .map_or_else(|| form.to_string().len(), str::len)
+            })
+            .sum()
+    }
+}
+
 /// A whole message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
@@ -37,6 +55,13 @@ pub enum Told {
         id: String,
         /// Its new forms.
         bundle: MimeBundle,
+    },
+    /// Who called whom when a task panicked, as std writes it.
+    Backtrace {
+        /// Whether it was the evaluating task.
+        main: bool,
+        /// The frames.
+        text: String,
     },
     /// The cell's outputs are to be taken away.
     Clear {
@@ -108,6 +133,10 @@ impl Told {
                 cell,
                 id: id(&told)?,
                 bundle: bundle(&mut told)?,
+            },
+            "backtrace" => Told::Backtrace {
+                main: told["main"] == true,
+                text: told["text"].as_str()?.to_owned(),
             },
             "clear" => Told::Clear {
                 cell,

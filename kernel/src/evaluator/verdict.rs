@@ -41,6 +41,8 @@ pub fn of_a_cell_that_ran(
             traceback.push(format!("  --> cell [{}] line {}", place.cell, place.line));
             traceback.push(format!("  | {}", place.text));
         }
+        // Two at most unless the learner said `:backtrace full`, without which there are no frames.
+        traceback.extend(record.frames.iter().map(|frame| format!("  in {frame}")));
         return Some(CellError {
             ename: "Panic".into(),
             evalue: first_line(message),
