@@ -1,7 +1,7 @@
 //! What a learner should be told about a cell before it surprises them: by its text alone. Pure.
 
 use super::scoped::bound;
-use super::syntax::{Part, parts};
+use super::syntax::{Part, parts, rust_begins_at};
 use ra_ap_syntax::ast::{self, HasName};
 use ra_ap_syntax::{AstNode, SyntaxNode};
 use std::collections::BTreeSet;
@@ -67,9 +67,26 @@ pub fn hints(text: &str) -> Vec<Hint> {
         hints.extend(is_made_anew(part));
         hints.extend(is_not_traced(&part.node));
     }
+    hints.extend(is_a_command_too_late(text));
     let mut told = BTreeSet::new();
     hints.retain(|hint| told.insert(hint.about.clone()));
     hints
+}
+
+/// A command below the first line of Rust, which the compiler takes for a mistake in writing.
+fn is_a_command_too_late(text: &str) -> Option<Hint> {
+    let mut below = text[rust_begins_at(text)..].lines();
+    let command = below.find(|line| {
+        line.strip_prefix(':')
+            .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+    })?;
+    let name = command.split_whitespace().next()?;
+    Some(Hint {
+        text: format!(
+            "hint: commands such as `{name}` stand at the head of a cell, before its first line of Rust: put it there, or into a cell of its own"
+        ),
+        about: format!("late {name}"),
+    })
 }
 
 fn hides_a_name(part: &Part) -> Vec<Hint> {
@@ -226,6 +243,8 @@ mod tests {
                 &["lazy_static!"],
             ),
             ("println!(\"thread_local!\");", &[]),
+            (":vars\nlet a = 1;\n:vars", &["late :vars"]),
+            (":vars\nlet a\n:: b = 1;\n: 3", &[]),
             ("let broken = ", &[]),
             ("", &[]),
         ] {

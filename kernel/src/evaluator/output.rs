@@ -331,7 +331,7 @@ impl Reader {
             }
             self.cells.extend(job.map(|job| (cell, job)));
         } else if let Some((prompt, password)) = question(json) {
-            self.end_of_text();
+            self.flush();
             match self.stdin.ask(&prompt, password) {
                 Asked::Ask(event) => (self.events)(event),
                 Asked::Nobody => self.shared.lock().record.asked_in_vain = true,
@@ -432,7 +432,8 @@ impl Reader {
     }
 
     fn told(&mut self, told: Told) {
-        self.end_of_text();
+        // Half a character of another thread's print goes on waiting for its rest.
+        self.flush();
         self.look_whose_output();
         // The value is the last word of a cell that printed too much, and is shown all the same.
         let fits = match &told {

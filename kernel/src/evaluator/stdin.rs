@@ -267,13 +267,23 @@ fn somebody_reads(process: i32, path: &Path) -> bool {
 /// The descriptor of the `read` that a thread waits in, by what `/proc` says of its system call: its number, its arguments, two addresses.
 fn read_fd(syscall: &str) -> Option<u64> {
     let mut words = syscall.split_whitespace();
-    let number: libc::c_long = words.next()?.parse().ok()?;
-    let reads = number == libc::SYS_read || number == libc::SYS_readv;
+    let number = words.next()?.parse().ok()?;
     let fd = words.next()?.strip_prefix("0x")?;
-    reads.then(|| u64::from_str_radix(fd, 16).ok())?
+    is_read(number).then(|| u64::from_str_radix(fd, 16).ok())?
 }
 
-#[cfg(test)]
+#[cfg(target_os = "linux")]
+fn is_read(number: i64) -> bool {
+    [libc::SYS_read, libc::SYS_readv].contains(&number)
+}
+
+/// Where there is no `/proc` there is nothing to be seen.
+#[cfg(not(target_os = "linux"))]
+fn is_read(_number: i64) -> bool {
+    false
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
