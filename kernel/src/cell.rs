@@ -21,6 +21,8 @@ pub enum Job {
         execution_count: u32,
         /// The cell's text.
         code: String,
+        /// Whether whoever sent it can be asked for input.
+        allow_stdin: bool,
     },
     /// What could stand at `cursor`. Ends with [`Event::Completed`].
     Complete {
@@ -70,6 +72,33 @@ pub enum Event {
         job: Option<JobId>,
         /// Its forms.
         bundle: MimeBundle,
+        /// By which later versions of it name it, when there may be some.
+        id: Option<String>,
+    },
+    /// A later version of a display, to be shown in its place.
+    Update {
+        /// Whose the display is, or who changed it.
+        job: Option<JobId>,
+        /// The display's.
+        id: String,
+        /// Its new forms.
+        bundle: MimeBundle,
+    },
+    /// What the cell has shown so far is to be taken away.
+    ClearOutput {
+        /// Whose.
+        job: Option<JobId>,
+        /// Only when the next output comes.
+        wait: bool,
+    },
+    /// The cell waits for a line that a person types.
+    InputRequest {
+        /// Whose.
+        job: JobId,
+        /// What is asked; may be empty.
+        prompt: String,
+        /// Whether the answer is not to be shown.
+        password: bool,
     },
     /// A cell came to its end. Everything that it printed was reported before.
     Finished {

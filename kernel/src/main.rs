@@ -5,7 +5,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // evcxr starts this same program as the learner's process, and as a wrapper around rustc. Both must be reached while there is one thread.
     if threadbook::evaluator::is_runtime_child() {
-        threadbook::evaluator::supervisor::fork_worker();
+        let commands = threadbook::evaluator::supervisor::fork_worker();
+        threadbook::evaluator::worker::serve(commands);
     }
     threadbook::evaluator::runtime_hook();
     threadbook::cli::main(&threadbook::parts::Program)

@@ -165,6 +165,10 @@ impl serve::Evaluator for Cells {
         }
     }
 
+    fn answer(&self, text: &str) {
+        self.0.iter().for_each(|evaluator| evaluator.answer(text));
+    }
+
     fn interrupt(&self) {
         self.0.iter().for_each(evaluator::Evaluator::interrupt);
     }

@@ -99,13 +99,18 @@ async fn run(
     let runs = |cell: &Value| cell["cell_type"] == "code" && !has_tag(cell, "skip-execution");
     let total = cells.iter().filter(|cell| runs(cell)).count();
     progress.set_length(total as u64);
+    let mut updates = Vec::new();
     for (at, cell) in cells.iter_mut().filter(|cell| runs(cell)).enumerate() {
         progress.set_position(at as u64 + 1);
-        if let Some(problem) = run_cell(&mut kernel, cell, options.cell_timeout).await? {
+        if let Some(problem) =
+            run_cell(&mut kernel, cell, options.cell_timeout, &mut updates).await?
+        {
             failure = Some(format!("code cell {} of {total} {problem}", at + 1));
             break;
         }
     }
+    bring_up_to_date(cells, &updates);
+    remove_transient(cells);
     progress.finish_and_clear();
     let language_info = kernel.language_info.take();
     kernel.end().await;
@@ -117,11 +122,12 @@ async fn run(
     Ok(failure)
 }
 
-/// Runs one cell and puts into it what it gives; `Some` says in what way it is not as it should be.
+/// Runs one cell and puts into it what it gives, and later versions of displays behind `updates`; `Some` says in what way it is not as it should be.
 async fn run_cell(
     kernel: &mut Kernel,
     cell: &mut Value,
     patience: Duration,
+    updates: &mut Vec<Map<String, Value>>,
 ) -> anyhow::Result<Option<String>> {
     let code = joined(&cell["source"]);
     cell["outputs"] = json!([]);
@@ -133,6 +139,7 @@ async fn run_cell(
     let ended = time::timeout(patience, kernel.execute(&code, &mut outputs)).await;
     let last_words = outputs.last_words();
     cell["outputs"] = Value::Array(outputs.list);
+    updates.append(&mut outputs.updates);
     let reply = match ended {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) => {
@@ -273,6 +280,8 @@ struct Outputs {
     stream: String,
     /// Whether the next output replaces all that there are.
     clear_next: bool,
+    /// Later versions of displays, also of earlier cells': what [`bring_up_to_date`] takes.
+    updates: Vec<Map<String, Value>>,
 }
 
 impl Outputs {
@@ -287,9 +296,14 @@ impl Outputs {
             }
             "clear_output" => return self.list.clear(),
             "stream" => json!({"name": field("name"), "output_type": "stream", "text": []}),
-            "display_data" => {
-                json!({"data": in_lines(object("data")), "metadata": object("metadata"), "output_type": msg_type})
+            "update_display_data" => {
+                self.updates.push(content.clone());
+                return;
             }
+            // `transient` is taken out again when no later version can come any more.
+            "display_data" => json!({
+                "data": in_lines(object("data")), "metadata": object("metadata"), "output_type": msg_type, "transient": object("transient"),
+            }),
             "execute_result" => json!({
                 "data": in_lines(object("data")), "execution_count": field("execution_count"), "metadata": object("metadata"), "output_type": msg_type,
             }),
@@ -335,6 +349,31 @@ impl Outputs {
             lines[lines.len().saturating_sub(5)..].join("\n")
         )
     }
+}
+
+/// Gives displays their later versions, in the order in which those came, wherever the displays are.
+fn bring_up_to_date(cells: &mut [Value], updates: &[Map<String, Value>]) {
+    for update in updates {
+        let id = &update["transient"]["display_id"];
+        for output in outputs_of(cells).filter(|output| output["transient"]["display_id"] == *id) {
+            output["data"] = in_lines(update["data"].clone());
+            output["metadata"] = update["metadata"].clone();
+        }
+    }
+}
+
+/// Takes out what a notebook's file does not keep.
+fn remove_transient(cells: &mut [Value]) {
+    for output in outputs_of(cells).filter_map(Value::as_object_mut) {
+        output.remove("transient");
+    }
+}
+
+fn outputs_of(cells: &mut [Value]) -> impl Iterator<Item = &mut Value> {
+    cells
+        .iter_mut()
+        .filter_map(|cell| cell.get_mut("outputs")?.as_array_mut())
+        .flatten()
 }
 
 /// A display's forms with texts as lists of lines; JSON stays as it is.

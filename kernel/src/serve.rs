@@ -35,6 +35,8 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 pub trait Evaluator {
     /// Takes a job into its queue. It ends with the event that [`Job`] names, whatever happens.
     fn submit(&self, job: Job);
+    /// Gives the cell that asked for input its answer.
+    fn answer(&self, text: &str);
     /// Stops the cell that runs, if one does.
     fn interrupt(&self);
     /// Ends all processes that it started, and returns when they are gone.
@@ -116,6 +118,7 @@ impl Kernel {
             serving = tokio::select! {
                 request = inbox.recv() => match request {
                     Some((channel @ (Channel::Shell | Channel::Control), message)) => self.feed(Input::Request { channel, message }),
+                    Some((Channel::Stdin, message)) => self.feed(Input::Answer(message)),
                     Some((channel, message)) => {
                         tracing::warn!("{channel}: nobody waits for the {} that came", message.header.msg_type);
                         true
@@ -186,6 +189,12 @@ impl Kernel {
                     let message = self.message(vec![topic], msg_type, parent, content);
                     self.outbox.send(Channel::Iopub, message);
                 }
+                Output::Ask { to, content } => {
+                    let message =
+                        self.message(to.identities, "input_request", Some(to.header), content);
+                    self.outbox.send(Channel::Stdin, message);
+                }
+                Output::Answer(text) => self.evaluator.tell(Command::Answer(text)),
                 Output::Evaluate(job) => self.evaluator.tell(Command::Submit(job)),
                 Output::Interrupt => self.evaluator.tell(Command::Interrupt),
                 Output::Shutdown { restart } => {
@@ -267,6 +276,7 @@ fn ignore_ctrl_c() -> io::Result<()> {
 
 enum Command {
     Submit(Job),
+    Answer(String),
     Interrupt,
 }
 
@@ -294,6 +304,7 @@ impl Running {
                 for command in told {
                     match command {
                         Command::Submit(job) => evaluator.submit(job),
+                        Command::Answer(text) => evaluator.answer(&text),
                         Command::Interrupt => evaluator.interrupt(),
                     }
                 }

@@ -5,6 +5,7 @@
 use memmap2::MmapMut;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
 use threadbook_timeline::format::{MAIN_TASK, TRACE_BYTES};
 use threadbook_timeline::memory::Memory;
 use threadbook_timeline::observed::Observation;
@@ -61,6 +62,17 @@ impl TraceMemory {
                 number: observation,
             },
         )
+    }
+
+    /// Says whether the process that records is to leave a copy of itself at the end of each cell, as it does at first.
+    pub fn set_snapshots(&self, wanted: bool) {
+        let none = &self.memory.header().no_snapshots;
+        none.store(u32::from(!wanted), Ordering::Relaxed);
+    }
+
+    /// Whether it is to.
+    pub fn has_snapshots(&self) -> bool {
+        self.memory.header().no_snapshots.load(Ordering::Relaxed) == 0
     }
 
     /// The descriptor, to be inherited.

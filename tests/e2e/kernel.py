@@ -85,9 +85,11 @@ class Cell:
         return self
 
     def kinds(self):
-        """The types of its messages in order: streams as one, `busy` and `idle` for the two of status."""
+        """The types of its messages in order: streams as one, `busy` and `idle` for the two of status. Without hints, which come once in a kernel."""
         kinds = []
         for m in self.messages:
+            if m["content"].get("data", {}).get("text/plain", "").startswith("hint: "):
+                continue
             kind = m["content"]["execution_state"] if m["msg_type"] == "status" else m["msg_type"]
             if not (kind == "stream" and kinds[-1:] == ["stream"]):
                 kinds.append(kind)

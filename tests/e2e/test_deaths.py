@@ -194,3 +194,13 @@ def test_dying_cells_leave_nothing_behind(kernel):
     assert processes_and_descriptors(kernel) == before
     states = [open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] for pid in processes_with(kernel.mark)]
     assert "Z" not in states, states
+
+
+def test_without_snapshots_a_death_costs_the_variables_and_says_so(kernel):
+    assert "no copy" in kernel.execute(":snapshots off").good().contents("execute_result")[0]["data"]["text/plain"]
+    kernel.execute("let gone = 1;").good()
+    cell = kernel.execute("std::process::exit(1);")
+    assert "the variables of earlier cells are lost" in cell.traceback, cell.traceback
+    kernel.execute(":snapshots on\nlet kept = 2;").good()
+    assert KEPT in kernel.execute("std::process::exit(1);").traceback
+    assert kernel.execute("kept").good().result == "2"

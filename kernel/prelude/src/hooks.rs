@@ -4,6 +4,7 @@
 //! with one system call to the descriptor in `THREADBOOK_MARK_FD`, behind the text in `THREADBOOK_MARK_PREFIX` where the kernel gave one. Nothing here
 //! unwinds into the loop.
 
+use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt::{self, Write as _};
@@ -11,11 +12,13 @@ use std::io::Write as _;
 use std::os::fd::RawFd;
 use std::panic::{PanicHookInfo, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use threadbook_timeline::format::{Kind, MAIN_TASK};
 
 use crate::check::CheckFailed;
 use crate::facts;
+use crate::json;
 use crate::recorder;
 use crate::rt::{self, Lost, Task};
 use crate::snapshot::{self, Left, TakenOver};
@@ -51,6 +54,8 @@ pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
         if let Some(socket) = snapshot::socket_to_supervisor() {
             rt::listen_for_interrupts(socket);
         }
+        // By this number the kernel finds the cell of a task that outlives it.
+        write_mark(|line| write!(line, r#"{{"mark":"begin","cell":{}}}"#, rt::cell()));
         recorder::record(Kind::CellBegin, 0, 0, 0, None);
         recorder::record(Kind::NameTask, MAIN_TASK, 0, recorder::intern("main"), None);
     });
@@ -142,7 +147,7 @@ fn set_hook() {
     }));
 }
 
-/// Records a panic and tells the kernel. Takes no backtrace: it would name the runtime's frames, and not fit on a small stack.
+/// Records a panic and tells the kernel; with the backtrace only where the learner asked for it: it takes milliseconds.
 fn note(panic: &PanicHookInfo<'_>) {
     let failed_check = panic.payload().downcast_ref::<CheckFailed>();
     let failed_check = failed_check.map(ToString::to_string);
@@ -180,6 +185,18 @@ fn note(panic: &PanicHookInfo<'_>) {
         }
         line.write_str("}")
     });
+    // A green task's stack is too small for it, and has the runtime below its first frame.
+    if wants_backtrace() && !rt::current().is_green() {
+        let mut told = format!(r#"{{"kind":"backtrace","main":{is_main},"text":"#);
+        json::push_string(&mut told, &Backtrace::force_capture().to_string());
+        told.push('}');
+        tell_long(&told);
+    }
+}
+
+/// Whether the learner has said `:backtrace full`, which the kernel puts into the environment.
+fn wants_backtrace() -> bool {
+    in_a_kernel() && std::env::var_os("THREADBOOK_BACKTRACE").is_some_and(|wanted| wanted == "full")
 }
 
 /// A sentence of a report.
@@ -373,6 +390,54 @@ fn write_mark(fill: impl FnOnce(&mut Line) -> fmt::Result) {
     line.send(*fd);
 }
 
+/// How much of a long message one of its marks carries, in bytes.
+const PART: usize = 3000;
+
+/// Tells the kernel something longer than a mark: `message`, which holds no new line, goes in as many marks as it needs. It stands behind all that was
+/// printed before, and what other threads print meanwhile may stand between its marks, but never inside one. Elsewhere nothing happens.
+///
+/// Blocks as a print does, while the kernel does not read.
+pub fn tell_long(message: &str) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    if mark_target().is_none() {
+        return;
+    }
+    debug_assert!(!message.contains('\n'), "a mark is one line");
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    // What was printed before is out before; nobody may be reading, and then the marks fail in the same way.
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.flush();
+    let mut rest = message;
+    loop {
+        let mut end = rest.len().min(PART);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (part, later) = rest.split_at(end);
+        let last = later.is_empty();
+        write_mark(|line| {
+            write!(
+                line,
+                r#"{{"mark":"part","of":{number},"last":{last}}} {part}"#
+            )
+        });
+        if last {
+            return;
+        }
+        rest = later;
+    }
+}
+
+/// Tells the kernel that this task waits for an answer to `prompt`, after what was printed before. Elsewhere nothing happens.
+pub fn tell_question(prompt: &str, hidden: bool) {
+    let _ = std::io::stdout().flush();
+    write_mark(|line| {
+        line.write_str(r#"{"mark":"input","prompt":"#)?;
+        line.write_json(prompt, LONGEST_MESSAGE)?;
+        write!(line, r#","password":{hidden}}}"#)
+    });
+}
+
 /// A mark while it is written: on the stack, since a panic may come from a lack of memory.
 struct Line {
     bytes: [u8; LONGEST_MARK],
@@ -470,14 +535,7 @@ impl Line {
                 self.write_str("…")?;
                 break;
             }
-            match char {
-                '"' => self.write_str("\\\"")?,
-                '\\' => self.write_str("\\\\")?,
-                '\n' => self.write_str("\\n")?,
-                '\t' => self.write_str("\\t")?,
-                '\0'..='\u{1f}' | '\u{7f}' => write!(self, "\\u{:04x}", char as u32)?,
-                _ => self.write_char(char)?,
-            }
+            json::write_char(self, char)?;
         }
         self.write_str("\"")
     }

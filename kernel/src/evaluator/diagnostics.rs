@@ -75,6 +75,50 @@ pub fn error(
     }
 }
 
+/// The warnings that are about the cell itself, laid out briefly: each with its place and at most one line of help. `json` holds rustc's messages, one a
+/// line; what it says of earlier cells was said when those ran.
+pub fn warnings(json: &str, map: &SourceMap, generated: &str, cell: &Arc<Cell>) -> Vec<String> {
+    let mut told = Vec::new();
+    for message in json.lines() {
+        let Ok(message) = serde_json::from_str::<Value>(message) else {
+            continue;
+        };
+        let found = spans_of(&message, map, generated);
+        let is_ours = found
+            .iter()
+            .any(|span| span.is_primary && span.cell.number == cell.number);
+        if message["level"] != "warning" || !is_ours {
+            continue;
+        }
+        let mut snippet =
+            Snippet::source(cell.text.as_str()).path(format!("cell [{}]", cell.number));
+        for span in found.iter().filter(|span| span.cell.number == cell.number) {
+            let kind = if span.is_primary {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
+            let annotation = kind.span(span.bytes.clone());
+            snippet = snippet.annotation(if span.label.is_empty() {
+                annotation
+            } else {
+                annotation.label(span.label.as_str())
+            });
+        }
+        let title = message["message"].as_str().unwrap_or_default();
+        let mut group = Group::with_title(Level::WARNING.primary_title(title)).element(snippet);
+        let help = message["children"].as_array().into_iter().flatten();
+        if let Some(help) = help
+            .filter(|child| child["level"] == "help")
+            .find_map(|child| child["message"].as_str())
+        {
+            group = group.element(Level::HELP.message(help.to_owned()));
+        }
+        told.push(Renderer::styled().render(&[group]).to_string());
+    }
+    told
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }

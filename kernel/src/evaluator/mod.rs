@@ -3,23 +3,36 @@
 //! The thread starts evcxr, brings the prelude in by a hidden first cell, warms what the first real cell would wait for, and then does one job after the
 //! other. Nothing here waits on a guess: a cell is over when its end has come through the output channel.
 
+mod backtrace;
+mod budget;
 pub mod channel;
+mod commands;
+mod compiling;
 mod context;
 mod copies;
 mod deadlock;
 mod diagnostics;
+mod hints;
 mod output;
 mod scan;
+mod scoped;
 mod source_map;
 mod sources;
+mod stdin;
 pub mod supervisor;
+mod syntax;
+mod told;
 mod verdict;
+mod warnings;
+pub mod worker;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Drawn, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
+use budget::Budget;
 use channel::{Channel, Packet, Receiver};
+use commands::{Backtrace, Command as Ours};
 use context::{Context, Failure, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
 use deadlock::Report;
@@ -28,14 +41,16 @@ pub use output::Events;
 use output::{Reader, Record, Shared, Waiting};
 pub use sources::CellLine;
 use sources::Sources;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
+use stdin::Stdin;
 
 /// The types of the prelude, each of which gets a second, private name in the notebook.
 ///
@@ -60,6 +75,7 @@ const ALIASED: &[&str] = &[
     "ChannelFacts",
     "CheckFailed",
     "Condvar",
+    "DisplayHandle",
     "Done",
     "Duration",
     "Facts",
@@ -72,6 +88,8 @@ const ALIASED: &[&str] = &[
     "MutexGuard",
     "OnceLock",
     "Ordering",
+    "ProgressBar",
+    "ProgressIter",
     "Racy",
     "Receiver",
     "Region",
@@ -116,6 +134,8 @@ pub struct Evaluator {
     shared: Shared,
     worker: Arc<Mutex<Option<WorkerHandle>>>,
     interrupted: Arc<AtomicBool>,
+    /// Set once the evaluator's thread has made it.
+    stdin: Arc<OnceLock<Stdin>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -134,18 +154,21 @@ impl Evaluator {
         let shared = Shared::default();
         let worker = Arc::new(Mutex::new(None));
         let interrupted = Arc::new(AtomicBool::new(false));
+        let stdin = Arc::new(OnceLock::new());
         let thread = std::thread::Builder::new()
             .name("evaluator".into())
             .spawn({
-                let (shared, worker, interrupted) = (
+                let (shared, worker, interrupted, stdin) = (
                     shared.clone(),
                     Arc::clone(&worker),
                     Arc::clone(&interrupted),
+                    Arc::clone(&stdin),
                 );
                 move || {
                     let began = Instant::now();
                     match Running::start(&events, &shared, &worker, interrupted) {
                         Ok(running) => {
+                            let _ = stdin.set(running.stdin.clone());
                             events(Event::Ready {
                                 seconds: began.elapsed().as_secs_f64(),
                             });
@@ -165,6 +188,7 @@ impl Evaluator {
             shared,
             worker,
             interrupted,
+            stdin,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -173,6 +197,13 @@ impl Evaluator {
     pub fn submit(&self, job: Job) {
         // The thread is gone only when it said that it is broken, or at the end.
         let _ = self.jobs.send(Task::Do(job));
+    }
+
+    /// A person's answer to the cell that asked.
+    pub fn answer(&self, text: &str) {
+        if let Some(stdin) = self.stdin.get() {
+            stdin.answer(text);
+        }
     }
 
     /// Ends what the current cell does. Its tasks unwind from the prelude's calls, and variables and threads of earlier cells stay; where that does not end
@@ -228,7 +259,7 @@ pub fn prepare() -> Result<PathBuf, StartError> {
 fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
     home.prepare(|folder| {
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
-        let mut context = Context::start(folder, worker_command(folder, &sender, None)?)
+        let mut context = Context::start(folder, worker_command(folder, &sender, None, None)?)
             .map_err(StartError::Evcxr)?;
         // Nobody looks at the output of these cells, but somebody must take it out of the way.
         std::thread::spawn(move || {
@@ -257,6 +288,7 @@ fn worker_command(
     folder: &Path,
     output: &Channel,
     trace: Option<RawFd>,
+    stdin: Option<&Path>,
 ) -> Result<Command, StartError> {
     let mut command =
         Command::new(std::env::current_exe().map_err(system("the path of this program"))?);
@@ -264,6 +296,9 @@ fn worker_command(
     command.env(supervisor::OUTPUT_FD, output.to_string());
     if let Some(trace) = trace {
         command.env(supervisor::TRACE_FD, trace.to_string());
+    }
+    if let Some(stdin) = stdin {
+        command.env(supervisor::STDIN, stdin);
     }
     if let Some(prelude) = prelude_in(folder) {
         command.env(supervisor::PRELUDE_SO, prelude);
@@ -330,6 +365,7 @@ struct Running {
     sender: Channel,
     synced: mpsc::Receiver<u64>,
     shared: Shared,
+    stdin: Stdin,
     sources: Sources,
     events: Events,
     worker: Arc<Mutex<Option<WorkerHandle>>>,
@@ -339,6 +375,14 @@ struct Running {
     last_sync: u64,
     /// The learner was told that there is no copy of the process.
     told_no_snapshot: bool,
+    /// What the learner has set in the environment of workers, and whether this one has yet to be told.
+    environment: BTreeMap<String, String>,
+    worker_is_new: bool,
+    /// How many bytes a cell may show; `u64::MAX`: any number. The reader of the output looks here.
+    output_limit: Arc<AtomicU64>,
+    shows_warnings: bool,
+    /// What hints were about that were given.
+    hinted: BTreeSet<String>,
 }
 
 /// How a cell has run.
@@ -350,6 +394,15 @@ struct Ran {
     interrupted: bool,
     /// Variables of earlier cells that are not there any more.
     moved: Vec<String>,
+}
+
+/// What a cell shows besides what it printed.
+#[derive(Default)]
+struct Extras {
+    /// The answers of commands.
+    answers: Vec<MimeBundle>,
+    /// Hints, notes and warnings, each some lines.
+    notes: Vec<String>,
 }
 
 impl Running {
@@ -364,16 +417,34 @@ impl Running {
         let folder = home.work_folder()?;
         let trace = TraceMemory::new().map_err(system("shared memory for the trace"))?;
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
+        let stdin = Stdin::new(folder.path().join("stdin"))
+            .map_err(system("a FIFO in the kernel's folder"))?;
+        let watcher = sender
+            .try_clone()
+            .map_err(system("a second handle of a socket"))?;
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn({
+                let (stdin, worker) = (stdin.clone(), Arc::clone(worker));
+                move || stdin.watch(&worker, &watcher)
+            })
+            .map_err(system("a thread"))?;
+        let output_limit = Arc::new(AtomicU64::new(budget::AT_FIRST));
         let (synced_sender, synced) = mpsc::channel();
         let sources = Sources::default();
         let reader = Reader {
             receiver: Receiver::new(receiver),
             shared: shared.clone(),
+            stdin: stdin.clone(),
             sources: sources.clone(),
             generated: folder.path().join("src/lib.rs"),
             events: Arc::clone(events),
             synced: synced_sender,
             waiting: Waiting::default(),
+            parts: told::Parts::default(),
+            budget: (Budget::new(None), None),
+            limit: Arc::clone(&output_limit),
+            cells: Default::default(),
         };
         std::thread::Builder::new()
             .name("output".into())
@@ -387,6 +458,7 @@ impl Running {
             sender,
             synced,
             shared: shared.clone(),
+            stdin,
             sources,
             events: Arc::clone(events),
             worker: Arc::clone(worker),
@@ -395,6 +467,11 @@ impl Running {
             pictures: Pictures::default(),
             last_sync: 0,
             told_no_snapshot: false,
+            environment: BTreeMap::new(),
+            worker_is_new: true,
+            output_limit,
+            shows_warnings: true,
+            hinted: BTreeSet::new(),
         };
         running.start_context()?;
         Ok(running)
@@ -403,7 +480,12 @@ impl Running {
     /// Starts evcxr with the prelude in it, in place of the one there was.
     fn start_context(&mut self) -> Result<(), StartError> {
         self.context = None;
-        let command = worker_command(self.folder.path(), &self.sender, Some(self.trace.raw_fd()))?;
+        let command = worker_command(
+            self.folder.path(),
+            &self.sender,
+            Some(self.trace.raw_fd()),
+            Some(self.stdin.path()),
+        )?;
         let mut context = Context::start(self.folder.path(), command).map_err(StartError::Evcxr)?;
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.worker());
         context
@@ -418,9 +500,128 @@ impl Running {
             tracing::warn!(?failure, "the warming cell failed");
         }
         self.context = Some(context);
+        self.worker_is_new = true;
         self.sync();
         self.shared.end();
         Ok(())
+    }
+
+    /// Tells a new worker what the learner has set for all of them.
+    fn set_up_worker(&mut self) {
+        if std::mem::take(&mut self.worker_is_new) && !self.environment.is_empty() {
+            let code: String = self
+                .environment
+                .iter()
+                .map(|(key, value)| {
+                    format!("unsafe {{ std::env::set_var({key:?}, {value:?}); }}\n")
+                })
+                .collect();
+            self.run_hidden(&code);
+        }
+    }
+
+    /// Runs code of ours between cells. A failure costs the learner what they asked for, and is in the log.
+    fn run_hidden(&mut self, code: &str) {
+        if let Err(failure) = self.run(code) {
+            tracing::warn!(%failure, code, "a hidden cell failed");
+        }
+        self.sync();
+    }
+
+    /// Does a command of ours; gives what it answers.
+    fn command(&mut self, command: Ours) -> Result<Option<MimeBundle>, StartError> {
+        let said = match command {
+            Ours::Help => {
+                let evcxrs = self.run(":help").ok();
+                let evcxrs = evcxrs.as_ref().and_then(|help| help["text/plain"].as_str());
+                return Ok(Some(commands::help(evcxrs.unwrap_or_default())));
+            }
+            Ours::Quit => commands::HOW_TO_QUIT.to_owned(),
+            Ours::Env(key, value) => {
+                let said = format!("{key}={value}, for this process and those that follow it");
+                self.set_environment(key, value);
+                said
+            }
+            Ours::Clear => {
+                if let Err(failure) = self.run(":clear") {
+                    return Err(StartError::Evcxr(failure.to_string()));
+                }
+                let crate_path = self.home.prelude_crate();
+                if let Err(failure) = self.run(&first_cell(&crate_path)) {
+                    return Err(StartError::Evcxr(failure.to_string()));
+                }
+                self.sync();
+                self.worker_is_new = true;
+                "all variables, functions, types and dependencies are forgotten; the prelude is there".to_owned()
+            }
+            Ours::Restart => {
+                self.restart_worker();
+                "a new process for the cells: variables are gone, functions, types and dependencies are kept".to_owned()
+            }
+            Ours::Backtrace(how) => {
+                let (word, said) = match how {
+                    Backtrace::Full => ("full", "a panic tells who called whom"),
+                    Backtrace::Short => ("short", "a panic tells its place"),
+                };
+                self.set_environment("THREADBOOK_BACKTRACE".to_owned(), word.to_owned());
+                said.to_owned()
+            }
+            Ours::OutputLimit(wanted) => {
+                if let Some(limit) = wanted {
+                    self.output_limit
+                        .store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
+                match self.output_limit.load(Ordering::Relaxed) {
+                    u64::MAX => "a cell may show as much as it likes".to_owned(),
+                    limit => format!("a cell may show {}", budget::in_words(limit)),
+                }
+            }
+            Ours::Snapshots(wanted) => {
+                if let Some(wanted) = wanted {
+                    self.trace.set_snapshots(wanted);
+                }
+                match self.trace.has_snapshots() {
+                    true => "a copy of the process is left at the end of each cell: a cell that ends the process costs no variable".to_owned(),
+                    false => "no copy of the process is left: a cell that ends the process costs all variables".to_owned(),
+                }
+            }
+            Ours::Warnings(wanted) => {
+                self.shows_warnings = wanted.unwrap_or(self.shows_warnings);
+                match self.shows_warnings {
+                    true => "the compiler's warnings are shown".to_owned(),
+                    false => "the compiler's warnings are not shown".to_owned(),
+                }
+            }
+        };
+        Ok(Some(MimeBundle::from_iter([(
+            "text/plain".to_owned(),
+            said.into(),
+        )])))
+    }
+
+    fn set_environment(&mut self, key: String, value: String) {
+        self.environment.insert(key, value);
+        self.worker_is_new = true;
+        self.set_up_worker();
+    }
+
+    /// Ends the worker, and lets evcxr find that out by itself: then it forgets the variables, which its own `:restart` does not.
+    fn restart_worker(&mut self) {
+        let supervisor = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .and_then(WorkerHandle::supervisor);
+        if let Some(supervisor) = supervisor {
+            let _ = kill(supervisor, Signal::SIGTERM);
+        }
+        match self.run("();") {
+            Err(Failure::WorkerDied) => {}
+            other => tracing::warn!(?other, "the worker was to end, and did not"),
+        }
+        self.sync();
+        self.worker_is_new = true;
     }
 
     fn serve(mut self, tasks: &mpsc::Receiver<Task>) {
@@ -430,8 +631,11 @@ impl Running {
                     job,
                     execution_count,
                     code,
+                    allow_stdin,
                 } => {
+                    self.stdin.begin(job, allow_stdin);
                     let outcome = self.execute(job, execution_count, &code);
+                    self.stdin.end();
                     Event::Finished { job, outcome }
                 }
                 Job::Complete { job, code, cursor } => {
@@ -474,13 +678,45 @@ impl Running {
                 ..Outcome::default()
             };
         }
+        let split = match commands::split(code) {
+            Ok(split) => split,
+            Err(why) => {
+                return Outcome {
+                    error: Some(verdict::refused(&why)),
+                    ..Outcome::default()
+                };
+            }
+        };
+        let mut extras = Extras::default();
+        self.set_up_worker();
+        for command in split.ours {
+            match self.command(command) {
+                Ok(answer) => extras.answers.extend(answer),
+                Err(error) => {
+                    self.context = None;
+                    return Outcome {
+                        error: Some(verdict::broken(&error.to_string())),
+                        ..Outcome::default()
+                    };
+                }
+            }
+        }
+        for hint in hints::hints(code) {
+            if self.hinted.insert(hint.about) {
+                extras.notes.push(hint.text);
+            }
+        }
         let cell = self.sources.begin(number, code);
         self.recording += 1;
         self.trace.begin(self.recording);
         self.interrupted.store(false, Ordering::SeqCst);
         self.shared.begin(job);
         let variables = self.context.as_ref().map(Context::variables);
-        let mut result = self.run(code);
+        let progress = split
+            .has_dep
+            .then(|| compiling::Progress::begin(job, &self.events));
+        let code = split.rest.as_str();
+        let (mut result, mut ends) = self.run_whatever_it_keeps(code);
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
             (self.events)(Event::Stream {
@@ -488,7 +724,15 @@ impl Running {
                 name: StreamName::Stderr,
                 text: "the learner's process had ended since the last cell: the variables of earlier cells are lost, functions and types are kept\n".into(),
             });
-            result = self.run(code);
+            self.worker_is_new = true;
+            self.set_up_worker();
+            self.shared.begin(job);
+            (result, ends) = self.run_whatever_it_keeps(code);
+        }
+        drop(progress);
+        self.worker_is_new |= matches!(result, Err(Failure::WorkerDied));
+        if result.is_ok() && !ends.is_empty() {
+            extras.notes.push(scoped::note(&ends));
         }
         self.sync();
         let mut record = self.shared.end();
@@ -542,7 +786,7 @@ impl Running {
             interrupted,
             moved,
         };
-        self.outcome(job, result, &ran, &cell, drawn)
+        self.outcome(job, result, &ran, &cell, drawn, extras)
     }
 
     /// Tells what a cell that ran should know of the copies of its process: that it runs in one, or that there is none, once.
@@ -573,6 +817,47 @@ impl Running {
         }
     }
 
+    /// Runs a cell also when it makes variables that evcxr cannot keep; gives those that ended with it.
+    fn run_whatever_it_keeps(
+        &mut self,
+        text: &str,
+    ) -> (Result<MimeBundle, Failure>, BTreeSet<String>) {
+        let statements = scoped::with_declarations_as_statements(text);
+        let text = statements.as_deref().unwrap_or(text);
+        let mut ends = BTreeSet::new();
+        let mut code = text.to_owned();
+        loop {
+            // A cell of commands of ours alone has nothing left.
+            let result = match code.trim() {
+                "" => Ok(MimeBundle::default()),
+                _ => self.run(&code),
+            };
+            let refused: Vec<String> = match &result {
+                Err(Failure::Refused(message)) => scoped::refused_variable(message)
+                    .map(str::to_owned)
+                    .into_iter()
+                    .collect(),
+                Err(Failure::Compile(errors)) => errors
+                    .iter()
+                    .filter_map(|error| scoped::refused_variable(&error.message))
+                    .map(str::to_owned)
+                    .chain(scoped::closures_at(&code, errors))
+                    .collect(),
+                _ => Vec::new(),
+            };
+            let before = ends.len();
+            ends.extend(refused);
+            // Each round adds a variable of the cell's, so it ends.
+            if ends.len() == before || self.interrupted.load(Ordering::SeqCst) {
+                return (result, ends);
+            }
+            match scoped::rewrite(text, &ends) {
+                Some(rewritten) => code = rewritten,
+                None => return (result, ends),
+            }
+        }
+    }
+
     fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
         match &mut self.context {
             Some(context) => context.run(code),
@@ -582,6 +867,10 @@ impl Running {
         }
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "all that is known of a cell at its end, each thing used once"
+    )]
     fn outcome(
         &self,
         job: JobId,
@@ -589,6 +878,7 @@ impl Running {
         ran: &Ran,
         cell: &Arc<source_map::Cell>,
         drawn: Drawn,
+        mut extras: Extras,
     ) -> Outcome {
         let Ran {
             record,
@@ -617,13 +907,26 @@ impl Running {
             && !bundle.is_empty()
         {
             // Commands stand at the head of a cell, before its code.
-            values.insert(0, bundle);
+            extras.answers.push(bundle);
+        }
+        values.splice(0..0, extras.answers);
+        if error.is_none() && record.begun && self.shows_warnings {
+            extras.notes.extend(self.warnings(cell));
         }
         let shown = if error.is_none() { values.pop() } else { None };
         for bundle in values {
             (self.events)(Event::Display {
                 job: Some(job),
                 bundle,
+                id: None,
+            });
+        }
+        if !extras.notes.is_empty() {
+            let notes = extras.notes.join("\n");
+            (self.events)(Event::Display {
+                job: Some(job),
+                bundle: MimeBundle::from_iter([("text/plain".to_owned(), notes.into())]),
+                id: None,
             });
         }
         Outcome {
@@ -631,6 +934,20 @@ impl Running {
             result: shown,
             error,
         }
+    }
+
+    /// What the compiler warned of in a cell that was compiled.
+    fn warnings(&self, cell: &Arc<source_map::Cell>) -> Vec<String> {
+        let Some(json) = warnings::of_the_last_build(self.folder.path()) else {
+            return Vec::new();
+        };
+        let generated = self
+            .context
+            .as_ref()
+            .map(Context::generated_source)
+            .unwrap_or_default();
+        let map = self.sources.map_of(&generated);
+        warnings::brief(diagnostics::warnings(&json, &map, &generated, cell))
     }
 
     /// Waits until everything that was put into the channel before has been seen.
@@ -644,6 +961,12 @@ impl Running {
                 return;
             }
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stdin.close();
     }
 }
 

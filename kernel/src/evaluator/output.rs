@@ -3,13 +3,19 @@
 //! One thread reads the output channel for the life of the kernel, between cells too. Text is handed on at the latest after [`STREAM_DELAY`]; a slow
 //! notebook slows this thread, the thread the channel, the channel the supervisor, and the supervisor the learner's prints: nothing piles up.
 
+use super::backtrace;
+use super::budget::Budget;
 use super::channel::{CellEnd, Death, Packet, Receiver};
 use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
 use super::sources::{Sources, build_number};
+use super::stdin::{Asked, Stdin};
+use super::told::{self, Parts, Told};
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -21,6 +27,9 @@ const STREAM_BYTES: usize = 16 * 1024;
 
 /// How many deadlocks of one cell are kept.
 const MOST_DEADLOCKS: usize = 16;
+
+/// How many of the latest cells are known by the worker's own numbers, so that displays of their tasks find them.
+const CELLS_KNOWN: usize = 256;
 
 /// Where events go.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
@@ -34,12 +43,16 @@ pub struct Record {
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
     pub panics: Vec<Panic>,
+    /// Who called whom at the last of them, innermost first, when the learner wants to know.
+    pub frames: Vec<String>,
     /// What a `check!` said that did not pass, and where it stands.
     pub failed_check: Option<FailedCheck>,
     /// The run of the last `check!` that is worth a picture, as the number of its observation.
     pub observation: Option<u32>,
     /// A stack that was too small.
     pub overflow: Option<Overflow>,
+    /// It asked for input, and nobody could be asked.
+    pub asked_in_vain: bool,
     /// Deadlocks that were found while it ran.
     pub deadlocks: Vec<Report>,
     /// Values that wait for their place: shown as outputs if text follows them, as the cell's result if they are the last.
@@ -212,6 +225,8 @@ pub struct Reader {
     pub receiver: Receiver,
     /// What the evaluator sees of it.
     pub shared: Shared,
+    /// Where questions of cells go.
+    pub stdin: Stdin,
     /// Where lines of generated files are looked up, and where each new file is entered.
     pub sources: Sources,
     /// The file that evcxr generates.
@@ -222,6 +237,14 @@ pub struct Reader {
     pub synced: Sender<u64>,
     /// Text that waits for more.
     pub waiting: Waiting,
+    /// Displays that are under way.
+    pub parts: Parts,
+    /// What the cell whose output comes may still show, and which one it is.
+    pub budget: (Budget, Option<JobId>),
+    /// How many bytes a cell may show; `u64::MAX`: any number.
+    pub limit: Arc<AtomicU64>,
+    /// The latest cells by the worker's numbers, oldest first.
+    pub cells: VecDeque<(u64, JobId)>,
 }
 
 /// Text that waits for more, and the ends of characters cut in two.
@@ -289,9 +312,15 @@ impl Reader {
                     self.announce(&panic, ", which the cell caught");
                 }
             }
-            Packet::Died(death) => self.shared.lock().record.death = Some(death),
+            Packet::Died(death) => {
+                self.shared.lock().record.death = Some(death);
+                // The next worker counts its cells, and its messages, from the beginning.
+                self.parts.clear();
+                self.cells.clear();
+            }
             Packet::Sync(ticket) => {
                 self.end_of_text();
+                self.say_what_was_hidden();
                 // The evaluator may be gone already, when the kernel ends.
                 let _ = self.synced.send(ticket);
             }
@@ -299,7 +328,25 @@ impl Reader {
     }
 
     fn mark(&mut self, json: &str) {
-        if let Some(panic) = Panic::parse(json) {
+        if json.starts_with(told::PART) {
+            if let Some(told) = self.parts.take(json) {
+                self.told(told);
+            }
+        } else if let Some(cell) = begun_cell(json) {
+            let job = self.shared.lock().job;
+            self.cells.retain(|known| known.0 != cell);
+            if self.cells.len() == CELLS_KNOWN {
+                self.cells.pop_front();
+            }
+            self.cells.extend(job.map(|job| (cell, job)));
+        } else if let Some((prompt, password)) = question(json) {
+            self.flush();
+            match self.stdin.ask(&prompt, password) {
+                Asked::Ask(event) => (self.events)(event),
+                Asked::Nobody => self.shared.lock().record.asked_in_vain = true,
+                Asked::Nothing => {}
+            }
+        } else if let Some(panic) = Panic::parse(json) {
             if panic.is_main {
                 self.shared.lock().record.panics.push(panic);
             } else {
@@ -328,7 +375,35 @@ impl Reader {
 
     fn text(&mut self, name: StreamName, bytes: &[u8]) {
         let text = decode(&mut self.waiting.cut[name as usize], bytes, false);
-        self.push(name, &text);
+        if name == StreamName::Stderr
+            && let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty())
+        {
+            self.shared.lock().record.last_error_line = line.trim().to_owned();
+        }
+        self.look_whose_output();
+        let shown = self.budget.0.take(&text).to_owned();
+        self.push(name, &shown);
+    }
+
+    /// Each cell begins with a whole budget. What comes between cells is the last one's.
+    fn look_whose_output(&mut self) {
+        let job = self.shared.lock().job;
+        if job.is_some() && job != self.budget.1 {
+            self.say_what_was_hidden();
+            let limit = self.limit.load(Ordering::Relaxed);
+            self.budget = (Budget::new((limit != u64::MAX).then_some(limit)), job);
+        }
+    }
+
+    fn say_what_was_hidden(&mut self) {
+        if let Some(text) = self.budget.0.account() {
+            self.flush();
+            (self.events)(Event::Stream {
+                job: self.budget.1,
+                name: StreamName::Stdout,
+                text,
+            });
+        }
     }
 
     fn push(&mut self, name: StreamName, text: &str) {
@@ -337,11 +412,6 @@ impl Reader {
         }
         let (job, values) = {
             let mut running = self.shared.lock();
-            if name == StreamName::Stderr
-                && let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty())
-            {
-                running.record.last_error_line = line.trim().to_owned();
-            }
             (running.job, std::mem::take(&mut running.record.values))
         };
         if !values.is_empty()
@@ -353,9 +423,7 @@ impl Reader {
         {
             self.flush();
         }
-        for bundle in values {
-            (self.events)(Event::Display { job, bundle });
-        }
+        self.show(job, values);
         let deadline = Instant::now() + STREAM_DELAY;
         let waiting = self.waiting.text.get_or_insert(Text {
             job,
@@ -367,6 +435,73 @@ impl Reader {
         if waiting.text.len() >= STREAM_BYTES {
             self.flush();
         }
+    }
+
+    /// Values after which something else came: outputs like any other.
+    fn show(&self, job: Option<JobId>, values: Vec<MimeBundle>) {
+        for bundle in values {
+            (self.events)(Event::Display {
+                job,
+                bundle,
+                id: None,
+            });
+        }
+    }
+
+    fn told(&mut self, told: Told) {
+        // Half a character of another thread's print goes on waiting for its rest.
+        self.flush();
+        self.look_whose_output();
+        // The value is the last word of a cell that printed too much, and is shown all the same.
+        let fits = match &told {
+            Told::Value(_) => self.budget.0.would_take_alone(told.bytes()),
+            _ => self.budget.0.takes(told.bytes()),
+        };
+        if !fits {
+            return;
+        }
+        if let Told::Backtrace { main, text } = told {
+            let frames = backtrace::frames(&text);
+            if main {
+                self.shared.lock().record.frames = frames;
+            } else if !frames.is_empty() {
+                self.push(
+                    StreamName::Stderr,
+                    &format!("  in {}\n", frames.join("\n  in ")),
+                );
+            }
+            return;
+        }
+        let (running, values) = {
+            let mut running = self.shared.lock();
+            if let Told::Value(bundle) = told {
+                return running.record.values.push(bundle);
+            }
+            (running.job, std::mem::take(&mut running.record.values))
+        };
+        self.show(running, values);
+        // A task that outlives its cell shows things there; one that nobody knows shows them where the latest cell is.
+        let job_of = |cell: u64| {
+            let known = self.cells.iter().find(|known| known.0 == cell);
+            known.map_or(running, |known| Some(known.1))
+        };
+        (self.events)(match told {
+            Told::Value(_) | Told::Backtrace { .. } => unreachable!("kept above"),
+            Told::Display { cell, id, bundle } => Event::Display {
+                job: job_of(cell),
+                bundle,
+                id: Some(id),
+            },
+            Told::Update { cell, id, bundle } => Event::Update {
+                job: job_of(cell),
+                id,
+                bundle,
+            },
+            Told::Clear { cell, wait } => Event::ClearOutput {
+                job: job_of(cell),
+                wait,
+            },
+        });
     }
 
     fn value(&mut self, mime: String, content: &[u8]) {
@@ -468,6 +603,21 @@ impl Reader {
             (self.events)(Event::Stream { job, name, text });
         }
     }
+}
+
+/// The number by which the worker knows the cell that it begins.
+fn begun_cell(json: &str) -> Option<u64> {
+    let mark: Value = serde_json::from_str(json).ok()?;
+    (mark["mark"] == "begin").then(|| mark["cell"].as_u64())?
+}
+
+/// What a cell asks, and whether the answer is not to be shown.
+fn question(json: &str) -> Option<(String, bool)> {
+    let mark: Value = serde_json::from_str(json).ok()?;
+    (mark["mark"] == "input").then(|| {
+        let prompt = mark["prompt"].as_str().unwrap_or_default();
+        (prompt.to_owned(), mark["password"] == true)
+    })
 }
 
 /// Whole characters of `bytes`; a character that is cut at the end waits in `cut` for its rest, and bytes that are no UTF-8 become U+FFFD.

@@ -280,7 +280,10 @@ impl Scanner {
             if token == COMPLETE.as_bytes() {
                 self.parted_complete = true;
             } else if token == PANIC.as_bytes() {
-                self.parted_panic = true;
+                // Only the last one can be the cell's own.
+                if std::mem::replace(&mut self.parted_panic, true) {
+                    push_text(found, &token);
+                }
             } else {
                 push_text(found, &token);
             }
@@ -451,6 +454,19 @@ mod tests {
                 "the learner prints the panic line",
                 format!("{PANIC}y\n{COMPLETE}{END}"),
                 vec![text("y\n"), text(PANIC), end(false)],
+            ),
+            (
+                "the learner prints the panic line again and again",
+                format!("{PANIC}a\n{PANIC}b\n{PANIC}c\n{COMPLETE}{END}"),
+                vec![
+                    text("a\n"),
+                    text(PANIC),
+                    text("b\n"),
+                    text(PANIC),
+                    text("c\n"),
+                    text(PANIC),
+                    end(false),
+                ],
             ),
             (
                 "another thread prints between panic and end",

@@ -3,8 +3,7 @@
 //! evcxr cuts a cell into top-level statements and items, puts each, unchanged, somewhere into a `lib.rs` of its own, and adds the items of all earlier
 //! cells. So a byte of that file belongs to a cell when it lies in the text of one of that cell's top-level nodes. Pure text; no compiler, no files.
 
-use ra_ap_syntax::ast::{self, HasModuleItem};
-use ra_ap_syntax::{AstNode, Edition, SourceFile, SyntaxKind};
+use super::syntax::parts;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,29 +28,11 @@ struct Node {
 impl Cell {
     /// Cuts a cell into its top-level nodes.
     pub fn new(number: u32, text: &str) -> Cell {
-        const BEFORE: &str = "fn f(){";
-        let start = rust_begins_at(text);
-        let parsed = SourceFile::parse(
-            &format!("{BEFORE}{}\n}}", &text[start..]),
-            Edition::Edition2024,
-        )
-        .tree();
-        let body = parsed.items().find_map(|item| match item {
-            ast::Item::Fn(function) => function.body()?.stmt_list(),
-            _ => None,
-        });
-        let nodes = body
-            .iter()
-            .flat_map(|body| body.syntax().children())
-            .filter(|node| node.kind() != SyntaxKind::COMMENT)
-            .filter_map(|node| {
-                let range = node.text_range();
-                let at = |offset: usize| (offset + start).checked_sub(BEFORE.len());
-                let range = at(range.start().into())?..at(range.end().into())?.min(text.len());
-                (range.start < range.end).then(|| Node {
-                    range,
-                    is_item: ast::Item::can_cast(node.kind()),
-                })
+        let nodes = parts(text)
+            .into_iter()
+            .map(|part| Node {
+                is_item: part.is_item(),
+                range: part.range,
             })
             .collect();
         Cell {
@@ -79,19 +60,6 @@ impl Cell {
             .unwrap_or_default()
             .trim()
     }
-}
-
-/// Where the commands (`:dep …`, `!…`), comments and blank lines at a cell's head end and Rust begins: evcxr's own rule.
-fn rust_begins_at(text: &str) -> usize {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let command = line.starts_with('!') || line.trim_start_matches(' ').starts_with(':');
-        if !(command || line.starts_with("//") || line.trim().is_empty()) {
-            break;
-        }
-        at += line.len();
-    }
-    at
 }
 
 fn line_number(text: &str, at: usize) -> u32 {

@@ -39,6 +39,9 @@ pub fn of_a_cell_that_ran(
             &reader,
         ));
     }
+    if record.asked_in_vain {
+        return Some(of_an_unheard_question());
+    }
     if end.panicked
         && let Some(check) = &record.failed_check
     {
@@ -56,6 +59,8 @@ pub fn of_a_cell_that_ran(
             traceback.push(format!("  | {}", place.text));
         }
         traceback.extend(lost_by_moving(moved));
+        // Two at most unless the learner said `:backtrace full`, without which there are no frames.
+        traceback.extend(record.frames.iter().map(|frame| format!("  in {frame}")));
         return Some(CellError {
             ename: "Panic".into(),
             evalue: first_line(message),
@@ -79,6 +84,15 @@ pub fn of_a_cell_that_ran(
         });
     }
     None
+}
+
+/// The error of a cell that wanted an answer where nobody can give one. What came of it (an empty line, a panic) is not worth telling.
+fn of_an_unheard_question() -> CellError {
+    error(
+        "NoInput",
+        "the cell reads from standard input, and nobody can be asked",
+        "it found the end of its input; open the notebook in JupyterLab and run the cell there, or write the answer into the code",
+    )
 }
 
 /// The error of a cell whose `check!` did not pass. It wins over a deadlock, which the check's words tell.

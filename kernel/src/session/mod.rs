@@ -44,6 +44,8 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// Something came on the stdin channel: a person's answer, unless a client is mistaken.
+    Answer(Message),
     /// The evaluator reports.
     Evaluator(Event),
 }
@@ -71,6 +73,15 @@ pub enum Output {
         /// Its content.
         content: Map<String, Value>,
     },
+    /// Ask a person, on stdin.
+    Ask {
+        /// Whoever sent the cell that asks.
+        to: Asker,
+        /// The question.
+        content: Map<String, Value>,
+    },
+    /// Give the cell that asked its answer.
+    Answer(String),
     /// Give the evaluator a job.
     Evaluate(Job),
     /// Stop the cell that runs.
@@ -124,6 +135,8 @@ struct Running {
     work: Work,
     /// The number of the cell, when it is one.
     execution_count: u32,
+    /// Whether it waits for an answer.
+    asks: bool,
 }
 
 impl Session {
@@ -147,9 +160,29 @@ impl Session {
         match input {
             Input::Started => out.push(publish(None, "status", reply::status("starting"))),
             Input::Request { channel, message } => self.request(channel, message, &mut out),
+            Input::Answer(message) => self.answered(message, &mut out),
             Input::Evaluator(event) => self.event(event, &mut out),
         }
         out
+    }
+
+    /// A person's answer, when it comes from where the question went. A late one, to a cell that is over, is nothing.
+    fn answered(&mut self, message: Message, out: &mut Vec<Output>) {
+        let asked = self
+            .running
+            .as_mut()
+            .filter(|running| running.asks && running.asker.identities == message.identities);
+        match asked {
+            Some(running) if message.header.msg_type == "input_reply" => {
+                running.asks = false;
+                let text = message.content.get("value").and_then(Value::as_str);
+                out.push(Output::Answer(text.unwrap_or_default().to_owned()));
+            }
+            _ => out.push(Output::Log(format!(
+                "stdin: a {} that no cell waits for",
+                message.header.msg_type
+            ))),
+        }
     }
 
     fn request(&mut self, channel: Channel, message: Message, out: &mut Vec<Output>) {
@@ -355,6 +388,7 @@ impl Session {
             channel,
             work,
             execution_count: self.execution_count,
+            asks: false,
         };
         let task = match &running.work {
             Work::Execute(execute) => {
@@ -364,6 +398,7 @@ impl Session {
                     job,
                     execution_count: running.execution_count,
                     code,
+                    allow_stdin: execute.allow_stdin,
                 })
             }
             Work::Complete { code, cursor } => Some(Job::Complete {
@@ -442,8 +477,29 @@ impl Session {
                     out,
                 );
             }
-            Event::Display { job, bundle } => {
-                self.show(job, "display_data", reply::display(bundle), out);
+            Event::Display { job, bundle, id } => {
+                self.show(job, "display_data", reply::display(bundle, id), out);
+            }
+            Event::InputRequest {
+                job,
+                prompt,
+                password,
+            } => {
+                let Some(running) = self.running.as_mut().filter(|cell| cell.job == job) else {
+                    return;
+                };
+                running.asks = true;
+                out.push(Output::Ask {
+                    to: running.asker.clone(),
+                    content: fields(json!({"prompt": prompt, "password": password})),
+                });
+            }
+            Event::Update { job, id, bundle } => {
+                let content = reply::display(bundle, Some(id));
+                self.show(job, "update_display_data", content, out);
+            }
+            Event::ClearOutput { job, wait } => {
+                self.show(job, "clear_output", fields(json!({"wait": wait})), out);
             }
             Event::Finished { job, outcome } => {
                 let Some(running) = self.take_running(job, "finished", out) else {
@@ -541,7 +597,7 @@ impl Session {
                 out.push(publish(
                     Some(header),
                     "display_data",
-                    reply::display(picture),
+                    reply::display(picture, None),
                 ));
             }
             match (&outcome.error, outcome.result) {

@@ -95,8 +95,12 @@ pub fn error(error: &CellError) -> Content {
     fields(json!({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback}))
 }
 
-pub fn display(bundle: MimeBundle) -> Content {
+/// A display or a later version of one; `id` names it to later versions, and is not kept in the notebook's file.
+pub fn display(bundle: MimeBundle, id: Option<String>) -> Content {
     let mut content = fields(json!({"metadata": {}, "transient": {}}));
+    if let Some(id) = id {
+        content.insert("transient".to_owned(), json!({"display_id": id}));
+    }
     content.insert("data".to_owned(), Value::Object(bundle));
     content
 }

@@ -38,6 +38,9 @@ pub struct Execute {
     pub store_history: bool,
     #[serde(default = "yes")]
     pub stop_on_error: bool,
+    /// Whether the client answers questions. One that does not say so does not.
+    #[serde(default)]
+    pub allow_stdin: bool,
 }
 
 /// Asks for earlier cells.

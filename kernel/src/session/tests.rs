@@ -96,7 +96,9 @@ fn line(output: &Output) -> String {
         ];
         let content: Map<String, Value> = content
             .iter()
-            .filter(|(key, _)| !dull.contains(&key.as_str()))
+            .filter(|(key, value)| {
+                !dull.contains(&key.as_str()) || (*key == "transient" && **value != json!({}))
+            })
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
         Value::Object(content).to_string()
@@ -139,11 +141,17 @@ fn line(output: &Output) -> String {
             job,
             execution_count,
             code,
+            ..
         }) => format!("evaluate {job} [{execution_count}] {code}"),
         Output::Evaluate(Job::Complete { job, cursor, .. }) => {
             format!("complete {job} at {cursor}")
         }
         Output::Evaluate(Job::Inspect { job, cursor, .. }) => format!("inspect {job} at {cursor}"),
+        Output::Ask { to, content } => {
+            assert_eq!(to.identities, ["client"]);
+            format!("{} asks {}", to.header.msg_id, plain(content))
+        }
+        Output::Answer(text) => format!("answer {text}"),
         Output::Interrupt => "interrupt".to_owned(),
         Output::Shutdown { restart } => format!("shutdown restart={restart}"),
         Output::Log(_) => "log".to_owned(),
@@ -186,8 +194,28 @@ fn a_cell_prints_draws_and_gives_a_value() {
                 Input::Evaluator(Event::Display {
                     job: Some(1),
                     bundle: text("a loaf"),
+                    id: Some("d1".into()),
                 }),
-                &[r#"1 display_data {"data":{"text/plain":"a loaf"}}"#],
+                &[
+                    r#"1 display_data {"transient":{"display_id":"d1"},"data":{"text/plain":"a loaf"}}"#,
+                ],
+            ),
+            (
+                Input::Evaluator(Event::Update {
+                    job: Some(1),
+                    id: "d1".into(),
+                    bundle: text("two loaves"),
+                }),
+                &[
+                    r#"1 update_display_data {"transient":{"display_id":"d1"},"data":{"text/plain":"two loaves"}}"#,
+                ],
+            ),
+            (
+                Input::Evaluator(Event::ClearOutput {
+                    job: Some(1),
+                    wait: true,
+                }),
+                &[r#"1 clear_output {"wait":true}"#],
             ),
             (
                 Input::Evaluator(Event::Finished { job: 1, outcome }),
@@ -198,6 +226,58 @@ fn a_cell_prints_draws_and_gives_a_value() {
                     "1 idle",
                 ],
             ),
+        ],
+    );
+}
+
+#[test]
+fn a_question_goes_to_who_sent_the_cell_and_only_its_answer_counts() {
+    let answer = |who: &str, text: &str| {
+        let header = json!({"msg_id": "9", "msg_type": "input_reply"}).to_string();
+        let content = json!({"value": text}).to_string();
+        let parts = [who, "<IDS|MSG>", "", &header, "{}", "{}", &content];
+        let parts = parts.iter().map(|part| Bytes::from(part.to_string()));
+        Input::Answer(Message::decode(parts.collect(), &Signer::new("")).unwrap())
+    };
+    let question = |job| {
+        Input::Evaluator(Event::InputRequest {
+            job,
+            prompt: "name? ".into(),
+            password: false,
+        })
+    };
+    converse(
+        "a cell that asks",
+        vec![
+            (
+                run(1, "a"),
+                &[
+                    "1 busy",
+                    r#"1 execute_input {"code":"a","execution_count":1}"#,
+                    "evaluate 1 [1] a",
+                ],
+            ),
+            (answer("client", "too early"), &["log"]),
+            (
+                question(1),
+                &[r#"1 asks {"prompt":"name? ","password":false}"#],
+            ),
+            (answer("another", "Eve"), &["log"]),
+            (answer("client", "Ada"), &["answer Ada"]),
+            (answer("client", "twice"), &["log"]),
+            (
+                question(1),
+                &[r#"1 asks {"prompt":"name? ","password":false}"#],
+            ),
+            (
+                finished(1),
+                &[
+                    r#"1 shell execute_reply {"status":"ok","execution_count":1}"#,
+                    "1 idle",
+                ],
+            ),
+            (answer("client", "too late"), &["log"]),
+            (question(1), &[]),
         ],
     );
 }

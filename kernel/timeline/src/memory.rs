@@ -67,6 +67,7 @@ impl Memory {
         header.next_object.store(FIRST_FREE_ID, Relaxed);
         header.sites.store(0, Relaxed);
         header.names.store(0, Relaxed);
+        header.no_snapshots.store(0, Relaxed);
         for half in 0..2 {
             header.next_chunk[half].store(0, Relaxed);
             header.dropped[half].store(0, Relaxed);

@@ -5,12 +5,13 @@
 //! that failed, and keeps every variable. It must be reached before any thread exists, since it forks. One thread, one `poll`.
 //! Why a process and not a thread in the worker: a copy of the worker is a fork, which has only the thread that forks.
 
+mod fork;
 mod memory;
 mod snapshots;
-mod worker;
 
 use super::channel::{CellEnd, Channel, Death, Packet};
 use super::scan::{COMPLETE, Found, Scanner};
+use fork::{Forked, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -18,16 +19,17 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use snapshots::Snapshots;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use worker::Worker;
 
 /// Names the descriptor of the output channel.
 pub const OUTPUT_FD: &str = "THREADBOOK_OUTPUT_FD";
 /// Names the descriptor of the trace, for the prelude.
 pub const TRACE_FD: &str = "THREADBOOK_TRACE_FD";
+/// Names the FIFO that is the learner's standard input.
+pub const STDIN: &str = "THREADBOOK_STDIN";
 /// Names the prelude's shared object.
 pub const PRELUDE_SO: &str = "THREADBOOK_PRELUDE_SO";
 
@@ -49,11 +51,11 @@ const MOST_READS: usize = 16;
 /// A line that makes evcxr's call fail without an effect: it is no UTF-8.
 const FAIL_THE_CALL: &[u8] = b"\xff\xff\n";
 
-/// Forks the worker. Returns in the worker, and there only; the supervisor ends with the process.
+/// Forks the worker. Returns in the worker, and there only, with the descriptor that its commands come by; the supervisor ends with the process.
 ///
 /// # Panics
 /// When the kernel did not start this process: without its descriptors there is nothing to do.
-pub fn fork_worker() {
+pub fn fork_worker() -> OwnedFd {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -76,9 +78,9 @@ pub fn fork_worker() {
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
     };
     let prefix = format!("\x1e{} ", uuid::Uuid::new_v4().simple());
-    let status = match worker::fork(&output, number(TRACE_FD), &prefix) {
-        Ok(None) => return,
-        Ok(Some(worker)) => Supervisor::new(&output, worker, prefix).run(),
+    let status = match fork::fork(&output, number(TRACE_FD), &prefix) {
+        Ok(Forked::Worker(commands)) => return commands,
+        Ok(Forked::Supervisor(worker)) => Supervisor::new(&output, worker, prefix).run(),
         Err(error) => Err(error),
     };
     std::process::exit(status.unwrap_or_else(|error| {

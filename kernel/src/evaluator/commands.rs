@@ -1,0 +1,285 @@
+//! The commands at a cell's head: which are ours, which evcxr's, and what a learner means by them. Pure.
+//!
+//! A command stands on a line of its own before the first line of Rust. Ours are taken out, and their lines left empty, so that the cell keeps its line
+//! numbers; the rest goes to evcxr. evcxr's `:quit` ends the process that runs it, its `:env` changes that process and not the learner's, its `:clear`
+//! forgets the prelude and its `:restart` keeps variables that are not there any more: these are ours too.
+
+use super::syntax::{is_command, rust_begins_at};
+use crate::cell::MimeBundle;
+
+/// A command of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Show all commands.
+    Help,
+    /// Said by people who come from a terminal.
+    Quit,
+    /// Set a variable of the environment, of this worker and of those that follow it.
+    Env(String, String),
+    /// Forget everything that cells defined.
+    Clear,
+    /// A new process: variables are gone, functions and types are kept.
+    Restart,
+    /// What a panic tells besides its place.
+    Backtrace(Backtrace),
+    /// How many bytes one cell may print; `None`: as many as it likes. Without an argument only said.
+    OutputLimit(Option<Option<u64>>),
+    /// Whether warnings of the compiler are shown. Without an argument only said.
+    Warnings(Option<bool>),
+    /// Whether a copy of the process is left at the end of each cell. Without an argument only said.
+    Snapshots(Option<bool>),
+}
+
+/// What a panic tells besides its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backtrace {
+    /// Nothing.
+    #[default]
+    Short,
+    /// Who called whom.
+    Full,
+}
+
+/// Our commands as `:help` shows them, by name.
+const OURS: &[(&str, &str)] = &[
+    (
+        ":backtrace",
+        "What a panic tells: its place (`:backtrace short`), or who called whom too (`:backtrace full`)",
+    ),
+    (
+        ":clear",
+        "Forget all variables, functions, types and dependencies; the prelude is there again",
+    ),
+    (
+        ":env",
+        "Set an environment variable for the cells from now on. e.g. :env OVEN=hot",
+    ),
+    (":help", "Show this table"),
+    (
+        ":output_limit",
+        "How many megabytes a cell may print, 10 at first; 0 for any number. e.g. :output_limit 50",
+    ),
+    (
+        ":quit",
+        "Says how to end the kernel, which is not a cell's business",
+    ),
+    (
+        ":restart",
+        "A new process for the cells: variables are gone, functions, types and dependencies are kept",
+    ),
+    (
+        ":snapshots",
+        "Whether a copy of the process is left at the end of each cell, so that a cell that ends it costs no variable. e.g. :snapshots off",
+    ),
+    (
+        ":warnings",
+        "Whether the compiler's warnings of good cells are shown. e.g. :warnings off",
+    ),
+];
+
+/// A cell's commands and the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Ours, in order.
+    pub ours: Vec<Command>,
+    /// The cell without them.
+    pub rest: String,
+    /// Whether it names a dependency, which may take minutes to compile.
+    pub has_dep: bool,
+}
+
+/// Takes our commands out of a cell.
+///
+/// # Errors
+/// When one of them is given what it does not take: what it takes.
+pub fn split(text: &str) -> Result<Split, String> {
+    let head = rust_begins_at(text);
+    let mut split = Split {
+        ours: Vec::new(),
+        rest: String::with_capacity(text.len()),
+        has_dep: false,
+    };
+    for line in text[..head].split_inclusive('\n') {
+        let command = is_command(line).then(|| line.trim()).unwrap_or_default();
+        let (name, argument) = command
+            .split_once(char::is_whitespace)
+            .map_or((command, ""), |(name, argument)| (name, argument.trim()));
+        split.has_dep |= name == ":dep";
+        match parse(name, argument)? {
+            Some(ours) => {
+                split.ours.push(ours);
+                if line.ends_with('\n') {
+                    split.rest.push('\n');
+                }
+            }
+            None => split.rest.push_str(line),
+        }
+    }
+    split.rest.push_str(&text[head..]);
+    Ok(split)
+}
+
+fn parse(name: &str, argument: &str) -> Result<Option<Command>, String> {
+    Ok(Some(match (name, argument) {
+        (":help", _) => Command::Help,
+        (":quit" | ":exit" | ":q", _) => Command::Quit,
+        (":clear", _) => Command::Clear,
+        (":restart", _) => Command::Restart,
+        (":env", _) => match argument.split_once('=') {
+            Some((key, value)) if is_key(key.trim()) && !value.contains('\0') => {
+                Command::Env(key.trim().to_owned(), value.trim().to_owned())
+            }
+            _ => return Err(":env takes a name and a value, as in `:env OVEN=hot`".into()),
+        },
+        (":backtrace", "full") => Command::Backtrace(Backtrace::Full),
+        (":backtrace", "" | "short") => Command::Backtrace(Backtrace::Short),
+        (":backtrace", _) => return Err(":backtrace takes `full` or `short`".into()),
+        (":output_limit", "") => Command::OutputLimit(None),
+        (":output_limit", megabytes) => match megabytes.trim_end_matches("MB").trim().parse() {
+            Ok(0) => Command::OutputLimit(Some(None)),
+            Ok(megabytes) if megabytes < 1 << 20 => {
+                Command::OutputLimit(Some(Some(megabytes * 1_000_000)))
+            }
+            _ => {
+                return Err(
+                    ":output_limit takes a number of megabytes, as in `:output_limit 50`, or 0 for any number"
+                        .into(),
+                );
+            }
+        },
+        (":snapshots", "") => Command::Snapshots(None),
+        (":snapshots", "on") => Command::Snapshots(Some(true)),
+        (":snapshots", "off") => Command::Snapshots(Some(false)),
+        (":snapshots", _) => return Err(":snapshots takes `on` or `off`".into()),
+        (":warnings", "") => Command::Warnings(None),
+        (":warnings", "on") => Command::Warnings(Some(true)),
+        (":warnings", "off") => Command::Warnings(Some(false)),
+        (":warnings", _) => return Err(":warnings takes `on` or `off`".into()),
+        _ => return Ok(None),
+    }))
+}
+
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && !key.contains(['\0', ' '])
+}
+
+/// The table of all commands. `evcxrs` is what evcxr says about its own: a line each, the name and then what it does.
+pub fn help(evcxrs: &str) -> MimeBundle {
+    let mut rows: Vec<(&str, &str)> = evcxrs
+        .lines()
+        .filter_map(|line| line.trim().split_once(char::is_whitespace))
+        .filter(|(name, _)| name.starts_with(':') && !name.starts_with(":internal"))
+        .filter(|(name, _)| OURS.iter().all(|ours| ours.0 != *name))
+        .map(|(name, what)| (name, what.trim()))
+        .chain(OURS.iter().copied())
+        .collect();
+    rows.sort_unstable();
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+    let text: String = rows
+        .iter()
+        .map(|(name, what)| format!("{name:<23} {what}\n"))
+        .collect();
+    let html: String = rows
+        .iter()
+        .map(|(name, what)| {
+            format!(
+                "<tr><td><code>{}</code></td><td style=\"text-align: left\">{}</td></tr>",
+                escape(name),
+                escape(what)
+            )
+        })
+        .collect();
+    let head = "Commands stand at the head of a cell, each on a line of its own; a line that begins with ! goes to the shell.";
+    MimeBundle::from_iter([
+        ("text/plain".to_owned(), format!("{head}\n{text}").into()),
+        (
+            "text/html".to_owned(),
+            format!("<p>{head}</p><table>{html}</table>").into(),
+        ),
+    ])
+}
+
+/// What `:quit` says.
+pub const HOW_TO_QUIT: &str = "A cell does not end its kernel: close it by the menu, Kernel > Shut Down Kernel. `:clear` forgets what cells defined, `:restart` ends their process.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_are_taken_out_and_lines_keep_their_numbers() {
+        let cell = "// first\n:env OVEN = very hot\n:dep serde = \"1\"\n  :backtrace full\n\nlet a = 1;\n:help";
+        assert_eq!(
+            split(cell),
+            Ok(Split {
+                ours: vec![
+                    Command::Env("OVEN".into(), "very hot".into()),
+                    Command::Backtrace(Backtrace::Full)
+                ],
+                rest: "// first\n\n:dep serde = \"1\"\n\n\nlet a = 1;\n:help".into(),
+                has_dep: true
+            })
+        );
+        let plain = "let a = 1;\n// :quit\n";
+        assert_eq!(split(plain).map(|split| split.rest), Ok(plain.into()));
+        assert_eq!(split(":quit").map(|split| split.rest), Ok(String::new()));
+    }
+
+    #[test]
+    fn arguments_are_understood_or_explained() {
+        for (cell, want) in [
+            (
+                ":output_limit 50",
+                Command::OutputLimit(Some(Some(50_000_000))),
+            ),
+            (":output_limit 0", Command::OutputLimit(Some(None))),
+            (":output_limit", Command::OutputLimit(None)),
+            (":warnings off", Command::Warnings(Some(false))),
+            (":exit", Command::Quit),
+            (":backtrace", Command::Backtrace(Backtrace::Short)),
+            (":env A=", Command::Env("A".into(), String::new())),
+        ] {
+            assert_eq!(
+                split(cell).map(|split| split.ours),
+                Ok(vec![want]),
+                "{cell}"
+            );
+        }
+        for cell in [
+            ":output_limit much",
+            ":output_limit -1",
+            ":warnings maybe",
+            ":backtrace long",
+            ":env",
+            ":env =x",
+        ] {
+            let why = split(cell).expect_err(cell);
+            assert!(
+                why.contains(cell.split(' ').next().unwrap_or_default()),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_is_one_table_of_both() {
+        let table = help(
+            ":dep              Add dependency. e.g. <x>\n:quit             Quit evaluation and exit\n:internal_debug   x\n",
+        );
+        let text = table["text/plain"].as_str().expect("text");
+        assert!(text.contains(":dep") && text.contains("not a cell's business"));
+        assert!(!text.contains("Quit evaluation") && !text.contains(":internal"));
+        let names: Vec<&str> = text
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(
+            table["text/html"]
+                .as_str()
+                .expect("html")
+                .contains("e.g. &lt;x>")
+        );
+    }
+}
