@@ -80,18 +80,42 @@ where
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         ignore_ctrl_c()?;
-        let (outbox, inbox) = sockets::listen(&info).await?;
+        let id = Uuid::new_v4().to_string();
+        let welcome = {
+            let id = id.clone();
+            move |subscription: &str| welcome(&id, subscription)
+        };
+        let (outbox, inbox) = sockets::listen(&info, welcome).await?;
         let (events, reported) = mpsc::channel(EVENTS);
         let evaluator = Running::start(start, EventSender(events))?;
         let kernel = Kernel {
             session: Session::new(versions),
             outbox,
             evaluator,
-            id: Uuid::new_v4().to_string(),
+            id,
         };
         kernel.run(inbox, reported).await;
         Ok(())
     })
+}
+
+/// What a new subscriber hears first (5.5): that its subscription is in place. It answers nothing, so it has no parent.
+fn welcome(kernel: &str, subscription: &str) -> Message {
+    let mut content = serde_json::Map::new();
+    content.insert("subscription".to_owned(), subscription.into());
+    let topic = match subscription {
+        "" => format!("kernel.{kernel}.iopub_welcome"),
+        // It must begin with what was subscribed to, or it would not be heard.
+        topic => topic.to_owned(),
+    };
+    Message {
+        identities: vec![topic.into()],
+        header: Header::new("iopub_welcome", kernel, SystemTime::now()),
+        parent: None,
+        metadata: serde_json::Map::new(),
+        content,
+        buffers: Vec::new(),
+    }
 }
 
 /// Everything that the kernel's main loop needs at hand.

@@ -5,6 +5,7 @@
 pub mod connection;
 pub mod frame;
 mod guard;
+mod publisher;
 pub mod sockets;
 
 use std::fmt;
