@@ -14,7 +14,8 @@ use tokio::time;
 use uuid::Uuid;
 
 use crate::cell::{Event, Job};
-use crate::session::{Input, Output, Session, Versions};
+use crate::past::Past;
+use crate::session::{Input, Names, Output, Session, Versions};
 use crate::wire::Channel;
 use crate::wire::connection::{self, ConnectionError};
 use crate::wire::frame::{Header, Message};
@@ -70,8 +71,14 @@ pub enum ServeError {
 
 /// Serves as the kernel of a connection file until it is told to shut down, or the server that started it is gone.
 ///
-/// `start` makes the evaluator. It is called after the sockets are open, on the thread on which the evaluator then lives, and may take its time.
-pub fn serve<S, E>(connection_file: &Path, versions: Versions, start: S) -> Result<(), ServeError>
+/// `names`: those that are known without the evaluator. `past`: the cells of earlier sessions, and where those of this one go. `start` makes the evaluator. It is called after the sockets are open, on the thread on which the evaluator then lives, and may take its time.
+pub fn serve<S, E>(
+    connection_file: &Path,
+    versions: Versions,
+    names: Names,
+    past: Past,
+    start: S,
+) -> Result<(), ServeError>
 where
     S: FnOnce(EventSender) -> E + Send + 'static,
     E: Evaluator,
@@ -88,8 +95,11 @@ where
         let (outbox, inbox) = sockets::listen(&info, welcome).await?;
         let (events, reported) = mpsc::channel(EVENTS);
         let evaluator = Running::start(start, EventSender(events))?;
+        let mut past = past;
+        let lines = std::mem::take(&mut past.lines);
         let kernel = Kernel {
-            session: Session::new(versions),
+            session: Session::new(versions, names, lines, past.session),
+            past,
             outbox,
             evaluator,
             id,
@@ -121,6 +131,7 @@ fn welcome(kernel: &str, subscription: &str) -> Message {
 /// Everything that the kernel's main loop needs at hand.
 struct Kernel {
     session: Session,
+    past: Past,
     outbox: Outbox,
     evaluator: Running,
     /// Names this kernel in headers and topics.
@@ -168,7 +179,7 @@ impl Kernel {
         // Closed first: an evaluator that waits for room among the events could not end.
         drop(reported);
         self.evaluator.end(ended_early).await;
-        drop((self.outbox, inbox));
+        drop((self.outbox, inbox, self.past));
         last_messages_leave().await;
     }
 
@@ -219,6 +230,7 @@ impl Kernel {
                     );
                     goes_on = false;
                 }
+                Output::Remember(line) => self.past.write(line),
                 Output::Log(line) => tracing::warn!("{line}"),
             }
         }

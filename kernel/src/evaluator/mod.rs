@@ -135,6 +135,8 @@ impl Evaluator {
         let interrupted = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name("evaluator".into())
+            // rust-analyzer and evcxr recurse into what is nested, and the session lets a thousand levels through. Reserved, not taken.
+            .stack_size(256 << 20)
             .spawn({
                 let (shared, worker, interrupted) = (
                     shared.clone(),
