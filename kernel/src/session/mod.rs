@@ -492,11 +492,18 @@ impl Session {
             Work::Execute(execute) => {
                 running.execution_count = self.announce(job, execute, &running.asker.header, out);
                 let code = execute.code.clone();
-                (!code.trim().is_empty()).then_some(Job::Execute {
-                    job,
-                    execution_count: running.execution_count,
-                    code,
-                })
+                match question(&code) {
+                    Some(name) => Some(Job::Inspect {
+                        job,
+                        code: name.to_owned(),
+                        cursor: name.len(),
+                    }),
+                    None => (!code.trim().is_empty()).then_some(Job::Execute {
+                        job,
+                        execution_count: running.execution_count,
+                        code,
+                    }),
+                }
             }
             Work::Refuse { .. } => None,
             Work::Complete { code, cursor } => Some(Job::Complete {
@@ -758,6 +765,7 @@ impl Session {
                 execution_count,
                 error.as_ref(),
                 expressions,
+                &[],
             )),
             out,
         );
@@ -789,6 +797,15 @@ impl Session {
 
     fn end_inspection(&self, running: Running, bundle: Option<MimeBundle>, out: &mut Vec<Output>) {
         let content = match &running.work {
+            // A cell that is a question: `?spawn`.
+            Work::Execute(execute) if question(&execute.code).is_some() => {
+                let name = question(&execute.code).unwrap_or_default();
+                let known = bundle.or_else(|| self.names.inspect(name, name.len(), true));
+                let unknown =
+                    || fields(json!({"text/plain": format!("nothing is known of `{name}`")}));
+                let page = reply::page(known.unwrap_or_else(unknown));
+                reply::executed(running.execution_count, None, Map::new(), &[page])
+            }
             Work::Inspect {
                 code,
                 cursor,
@@ -914,6 +931,14 @@ fn publish(parent: Option<&Header>, msg_type: &'static str, content: Map<String,
         msg_type,
         content,
     }
+}
+
+/// The name that a cell asks for as IPython has it: `?spawn`, or `??spawn`. No Rust begins so.
+fn question(code: &str) -> Option<&str> {
+    let name = code.trim().strip_prefix('?')?;
+    let name = name.strip_prefix('?').unwrap_or(name).trim();
+    let is_path = |c: char| c == '_' || c == ':' || c == '.' || c.is_alphanumeric();
+    (!name.is_empty() && name.chars().all(is_path)).then_some(name)
 }
 
 /// Why a cell is not given to the evaluator: it is too long, or so deep that the parsers of evcxr would run out of stack.

@@ -93,18 +93,17 @@ pub fn depth(text: &str) -> usize {
             _ => {
                 top.1 += 1;
                 depth += 1;
-                let closing = match kind {
-                    T!['('] => T![')'],
-                    T!['['] => T![']'],
-                    T!['{'] => T!['}'],
-                    _ => continue,
-                };
-                open.push((closing, 0, 0));
+                match kind {
+                    T!['('] => open.push((T![')'], 0, 0)),
+                    T!['['] => open.push((T![']'], 0, 0)),
+                    T!['{'] => open.push((T!['}'], 0, 0)),
+                    _ => {}
+                }
             }
         }
         deepest = deepest.max(depth);
     }
-    deepest.max(depth)
+    deepest
 }
 
 #[cfg(test)]
@@ -160,7 +159,8 @@ mod tests {
                     "fn f() { let a = ",
                 ] {
                     let mut text = before.to_owned();
-                    text.push_str(&piece.repeat((length - before.len()) / piece.len()));
+                    text.push_str(&piece.repeat((length - before.len() - 4) / piece.len()));
+                    text.push_str("1; }");
                     // Whatever it makes of it, it comes back.
                     parsed(&text, |file| file.errors().len());
                 }
@@ -180,7 +180,7 @@ mod tests {
                 "type A = ",
                 "fn f() { let a = ",
             ] {
-                let text = format!("{before}{}", piece.repeat(100));
+                let text = format!("{before}{}1;}}", piece.repeat(100));
                 let levels = parsed(&text, |file| {
                     let nodes = file.syntax_node().descendants();
                     nodes.map(|node| node.ancestors().count()).max()

@@ -69,10 +69,15 @@ pub fn kernel_info(versions: &Versions) -> Content {
 }
 
 /// The answer to a cell that has come to its end, with what its expressions gave.
-pub fn executed(execution_count: u32, error: Option<&CellError>, expressions: Content) -> Content {
+pub fn executed(
+    execution_count: u32,
+    error: Option<&CellError>,
+    expressions: Content,
+    payload: &[Value],
+) -> Content {
     let status = if error.is_some() { "error" } else { "ok" };
     let mut content = fields(
-        json!({"status": status, "execution_count": execution_count, "user_expressions": expressions, "payload": []}),
+        json!({"status": status, "execution_count": execution_count, "user_expressions": expressions, "payload": payload}),
     );
     content.extend(error.map(self::error).unwrap_or_default());
     content
@@ -89,6 +94,11 @@ pub fn aborted(execution_count: u32, why: &str) -> Content {
         "user_expressions": {},
         "payload": [],
     }))
+}
+
+/// Shows something beside the notebook rather than in it.
+pub fn page(bundle: MimeBundle) -> Value {
+    json!({"source": "page", "data": bundle, "start": 0})
 }
 
 /// What one of `user_expressions` gave.

@@ -1081,7 +1081,11 @@ fn a_cell_that_is_too_much_for_the_parsers_fails_in_its_turn() {
         let mut session = session();
         session.handle(run(1, "a"));
         assert!(session.handle(run(2, &code)).is_empty());
-        let said: Vec<String> = session.handle(finished(1)).iter().map(line).collect();
+        let said = session.handle(finished(1));
+        let said = said
+            .iter()
+            .filter(|output| !matches!(output, Output::Remember(_)));
+        let said: Vec<String> = said.map(line).collect();
         assert!(
             said[4].starts_with("2 error") && said[4].contains(why),
             "{said:?}"
@@ -1134,4 +1138,186 @@ fn what_a_cell_was_and_gave_is_kept_for_later_sessions() {
             []
         );
     }
+}
+
+#[test]
+fn a_name_after_a_question_mark_is_explained() {
+    for (code, name) in [("?spawn", "spawn"), (" ?? Vec::push \n", "Vec::push")] {
+        let mut session = session();
+        let said = session.handle(run(1, code));
+        let Some(Output::Evaluate(Job::Inspect {
+            job: 1,
+            code,
+            cursor,
+        })) = said.last()
+        else {
+            panic!("{said:?}")
+        };
+        assert_eq!((code.as_str(), *cursor), (name, name.len()));
+        let said = session.handle(Input::Evaluator(Event::Inspected {
+            job: 1,
+            bundle: Some(text("doc")),
+        }));
+        let [Output::Reply { content, .. }, _] = &said[..] else {
+            panic!("{said:?}")
+        };
+        assert_eq!(
+            content["payload"],
+            json!([{"source": "page", "data": {"text/plain": "doc"}, "start": 0}])
+        );
+        assert_eq!(
+            (&content["status"], &content["execution_count"]),
+            (&json!("ok"), &json!(1))
+        );
+    }
+    for (code, want) in [
+        ("?spawn", "Starts a thread."),
+        ("?nobody", "nothing is known of `nobody`"),
+    ] {
+        let mut session = session();
+        session.handle(run(1, code));
+        let said = session.handle(Input::Evaluator(Event::Inspected {
+            job: 1,
+            bundle: None,
+        }));
+        let [Output::Reply { content, .. }, _] = &said[..] else {
+            panic!("{said:?}")
+        };
+        assert!(
+            content["payload"][0]["data"]["text/plain"]
+                .as_str()
+                .unwrap()
+                .contains(want),
+            "{content:?}"
+        );
+    }
+    for code in ["?", "? a b", "x?", "?(", "a ?b"] {
+        assert_eq!(question(code), None, "{code}");
+    }
+}
+
+#[test]
+fn no_content_of_a_million_panics() {
+    // A seed that never changes, so that a failure is found again.
+    let mut state = 0x5eed_u64;
+    let mut random = move |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let types = [
+        "execute_request",
+        "complete_request",
+        "inspect_request",
+        "is_complete_request",
+        "history_request",
+        "comm_open",
+        "comm_msg",
+        "shutdown_request",
+        "delete_subshell_request",
+        "debug_request",
+        "kernel_info_request",
+        "gossip",
+    ];
+    let keys = [
+        "code",
+        "cursor_pos",
+        "silent",
+        "store_history",
+        "user_expressions",
+        "stop_on_error",
+        "allow_stdin",
+        "detail_level",
+        "hist_access_type",
+        "n",
+        "session",
+        "start",
+        "stop",
+        "pattern",
+        "unique",
+        "output",
+        "comm_id",
+        "target_name",
+        "data",
+        "restart",
+        "subshell_id",
+        "seq",
+        "command",
+    ];
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(7),
+        json!(1.5),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!("tail"),
+        json!("range"),
+        json!("search"),
+        json!("*?*"),
+        json!("é🍞"),
+        json!(""),
+        json!([[]]),
+        json!({"a": "b"}),
+        json!({}),
+    ];
+    let mut parsed = 0;
+    for _ in 0..1_000_000 {
+        let content = (0..random(6)).map(|_| {
+            (
+                keys[random(keys.len())].to_owned(),
+                values[random(values.len())].clone(),
+            )
+        });
+        let content: Map<String, Value> = content.collect();
+        parsed += usize::from(Request::parse(types[random(types.len())], content).is_ok());
+    }
+    assert!(
+        parsed > 100_000,
+        "{parsed} of a million were requests: the test tries too little"
+    );
+
+    // And what the session makes of them, with an evaluator that answers at once.
+    let mut session = session();
+    let mut asked = 0;
+    for id in 0..20_000 {
+        // Mostly a good one, so that much of it goes on to the evaluator.
+        let good = ["a", "?b", "", "let é = 1;"][random(4)];
+        let mut content = fields(json!({"code": good, "cursor_pos": random(9)}));
+        for _ in 0..random(3) {
+            content.insert(
+                keys[random(keys.len())].to_owned(),
+                values[random(values.len())].clone(),
+            );
+        }
+        if random(4) == 0 {
+            content.insert("user_expressions".to_owned(), json!({"x": "a", "y": null}));
+        }
+        let content = Value::Object(content);
+        let channel = [Channel::Shell, Channel::Control][random(2)];
+        let mut todo = session.handle(ask_on(channel, id, types[random(types.len())], &content));
+        while let Some(output) = todo.pop() {
+            let Output::Evaluate(job) = output else {
+                continue;
+            };
+            asked += 1;
+            todo.extend(session.handle(Input::Evaluator(match job {
+                Job::Execute { job, .. } => Event::Finished {
+                    job,
+                    outcome: Outcome::default(),
+                },
+                Job::Complete { job, .. } => Event::Completed {
+                    job,
+                    start: random(9),
+                    end: random(9),
+                    matches: Vec::new(),
+                },
+                Job::Inspect { job, .. } => Event::Inspected { job, bundle: None },
+            })));
+        }
+    }
+    assert!(asked > 500, "{asked} reached the evaluator");
 }

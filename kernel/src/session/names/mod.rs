@@ -273,9 +273,17 @@ mod tests {
 
     fn names() -> Names {
         let mut names = Names::new(vec![
+            (
+                "x/src/rt/task.rs",
+                "/// Another one.\npub fn spawn() {}\npub fn spare() {}",
+            ),
             ("x/src/thread.rs", THREAD),
             ("x/src/channel.rs", CHANNEL),
             ("x/src/lib.rs", LIB),
+            (
+                "x/src/rt/mod.rs",
+                "/// Another one.\npub fn spawn() {}\npub fn spare() {}",
+            ),
         ]);
         names.begin("/// Counts loaves.\nstruct Oven { loaves: u32 }\nimpl Oven { fn bake(&mut self) {} fn new() -> Oven { x } }\nlet (tx, rx) = channel::<u32>();\nlet mut oven = Oven::new();\nlet handle: JoinHandle<u32> = spawn(|| 1);\nfn äpfel(n: u32) -> u32 { n }");
         names.end(true);
@@ -310,6 +318,7 @@ mod tests {
             ("printl", &["println!"]),
             ("retur", &["return"]),
             ("hidd", &[]),
+            ("spar", &[]),
             ("inne", &[]),
             ("Ar", &["Arc"]),
         ] {

@@ -1,6 +1,6 @@
 //! What a text of Rust defines: parsed, never compiled.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ra_ap_syntax::ast::{self, AstToken, HasDocComments, HasModuleItem, HasName, HasVisibility};
 use ra_ap_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode};
@@ -45,33 +45,40 @@ impl Reading {
     /// What the prelude exports, with the methods of its types. `files` are its sources.
     pub fn of_the_prelude(files: &[(&str, &str)]) -> Vec<Entry> {
         let lib = files.iter().find(|(name, _)| name.ends_with("/lib.rs"));
-        let exported: HashSet<String> = lib.iter().flat_map(|(_, text)| exports(text)).collect();
-        let mut entries: Vec<Entry> = files
-            .iter()
-            .flat_map(|(_, text)| {
-                parsed(text, |file| {
-                    let mut reading = Reading {
-                        entries: Vec::new(),
-                    };
-                    file.tree()
-                        .items()
-                        .for_each(|item| reading.item(&item, false));
-                    reading.entries
-                })
-                .unwrap_or_default()
-            })
-            .filter(|entry| match &entry.owner {
-                Some(owner) => exported.contains(owner),
-                None => entry.kind == "macro" || exported.contains(&entry.name),
-            })
-            .collect();
+        // By name: from which module.
+        let exported: HashMap<String, String> =
+            lib.iter().flat_map(|(_, text)| exports(text)).collect();
+        let mut entries = Vec::new();
+        for (file, text) in files {
+            let found = parsed(text, |file| {
+                let mut reading = Reading {
+                    entries: Vec::new(),
+                };
+                file.tree()
+                    .items()
+                    .for_each(|item| reading.item(&item, false));
+                reading.entries
+            });
+            // Other modules may have something of the same name for themselves.
+            let is_of = |module: &String| {
+                file.ends_with(&format!("/{module}.rs")) || file.contains(&format!("/{module}/"))
+            };
+            let is_public = |entry: &Entry| match &entry.owner {
+                Some(owner) => exported.get(owner).is_some_and(is_of),
+                None => entry.kind == "macro" || exported.get(&entry.name).is_some_and(is_of),
+            };
+            entries.extend(found.into_iter().flatten().filter(is_public));
+        }
         // What comes from std, or from a macro, is known by its name alone.
         let found: HashSet<String> = entries
             .iter()
             .filter(|entry| entry.owner.is_none())
             .map(|entry| entry.name.clone())
             .collect();
-        let mut rest: Vec<String> = exported.difference(&found).cloned().collect();
+        let mut rest: Vec<String> = exported
+            .into_keys()
+            .filter(|name| !found.contains(name))
+            .collect();
         rest.sort();
         entries.extend(rest.into_iter().map(|name| Entry {
             kind: "struct",
@@ -235,8 +242,8 @@ impl Reading {
     }
 }
 
-/// The names that `pub use` brings out of a file.
-fn exports(text: &str) -> Vec<String> {
+/// The names that `pub use` brings out of a file, each with the first word of its path.
+fn exports(text: &str) -> Vec<(String, String)> {
     let exported = parsed(text, |file| {
         let uses = file.tree().items().filter_map(|item| match item {
             ast::Item::Use(it) if it.visibility().is_some() => it.use_tree(),
@@ -244,12 +251,13 @@ fn exports(text: &str) -> Vec<String> {
         });
         let mut names = Vec::new();
         for tree in uses {
+            let Some(module) = words(tree.syntax()).into_iter().next() else {
+                continue;
+            };
             for leaf in tree.syntax().descendants().filter_map(ast::UseTree::cast) {
                 let path = leaf.path().filter(|_| leaf.use_tree_list().is_none());
-                names.extend(
-                    path.and_then(|path| path.segment()?.name_ref())
-                        .map(|name| name.text().to_string()),
-                );
+                let name = path.and_then(|path| path.segment()?.name_ref());
+                names.extend(name.map(|name| (name.text().to_string(), module.clone())));
             }
         }
         names
