@@ -3,6 +3,7 @@
 //! Knows what a message looks like, never what it means. Nothing of ours is used here.
 
 pub mod connection;
+pub mod folder;
 pub mod frame;
 mod guard;
 mod publisher;

@@ -12,7 +12,6 @@ use std::{fs, io, thread};
 
 use bytes::Bytes;
 use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
-use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use zeromq::{
     DealerSocket, Listener, RepSocket, RouterSocket, Socket, SocketRecv, SocketSend, SubSocket,
@@ -20,6 +19,7 @@ use zeromq::{
 };
 
 use super::Channel;
+use super::folder::PrivateFolder;
 use super::frame::{Message, Signer};
 use super::guard::{Door, guard};
 use super::publisher::{Publisher, Welcome};
@@ -85,7 +85,7 @@ pub struct Outbox {
     /// `None` on the client's side, which only listens there.
     iopub: Option<(Publisher, Signer)>,
     /// Where the sockets behind the doorkeepers lie; removed with this. `None` on the client's side.
-    _folder: Option<TempDir>,
+    _folder: Option<PrivateFolder>,
     /// The doors are open as long as this is there.
     _open: Option<watch::Sender<()>>,
 }
@@ -129,13 +129,10 @@ pub async fn listen(
     let stdin = Bound::open(info, "stdin_port", info.stdin_port)?;
     let iopub = Bound::open(info, "iopub_port", info.iopub_port)?;
     let heartbeat = Bound::open(info, "hb_port", info.hb_port)?;
-    let folder = tempfile::Builder::new()
-        .prefix("threadbook-")
-        .tempdir()
-        .map_err(|source| SocketError::Guard {
-            channel: "the sockets",
-            source,
-        })?;
+    let folder = PrivateFolder::new().map_err(|source| SocketError::Guard {
+        channel: "the sockets",
+        source,
+    })?;
     let (open, still_open) = watch::channel(());
     let inside = (folder.path(), &still_open);
     let beside = (folder.path().to_owned(), still_open.clone());
