@@ -95,6 +95,10 @@ where
         let (outbox, inbox) = sockets::listen(&info, welcome).await?;
         let (events, reported) = mpsc::channel(EVENTS);
         let evaluator = Running::start(start, EventSender(events))?;
+        // Nobody waits for it but who asks before it is done.
+        thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(names.reader())?;
         let mut past = past;
         let lines = std::mem::take(&mut past.lines);
         let kernel = Kernel {

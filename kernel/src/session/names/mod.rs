@@ -7,8 +7,8 @@
 mod read;
 mod std_names;
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ pub struct Entry {
 /// The table.
 pub struct Names {
     sources: Vec<(&'static str, &'static str)>,
-    prelude: OnceCell<Vec<Entry>>,
+    prelude: Arc<OnceLock<Vec<Entry>>>,
     notebook: BTreeMap<String, Entry>,
     /// What the cell that runs would add.
     of_the_running_cell: Vec<Entry>,
@@ -53,9 +53,17 @@ impl Names {
     pub fn new(sources: Vec<(&'static str, &'static str)>) -> Names {
         Names {
             sources,
-            prelude: OnceCell::new(),
+            prelude: Arc::default(),
             notebook: BTreeMap::new(),
             of_the_running_cell: Vec::new(),
+        }
+    }
+
+    /// Gives what reads the prelude's files, so that a thread can do it before the first question: that takes some 100 ms.
+    pub fn reader(&self) -> impl FnOnce() + Send + 'static {
+        let (prelude, sources) = (Arc::clone(&self.prelude), self.sources.clone());
+        move || {
+            prelude.get_or_init(|| Reading::of_the_prelude(&sources));
         }
     }
 
@@ -272,6 +280,13 @@ mod tests {
     const LIB: &str = "pub use channel::{Receiver, Sender, channel};\npub use thread::{JoinHandle, spawn};\npub use std::sync::Arc;";
 
     fn names() -> Names {
+        let names = unread();
+        names.reader()();
+        assert!(names.prelude.get().is_some());
+        names
+    }
+
+    fn unread() -> Names {
         let mut names = Names::new(vec![
             (
                 "x/src/rt/task.rs",
