@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use self::history::History;
 use self::is_complete::Completeness;
-use self::reply::From;
+use self::reply::Origin;
 use self::request::{Execute, Request};
 use crate::cell::{CellError, Completion, Event, Job, JobId, MimeBundle, Outcome, StreamName};
 use crate::past::Line;
@@ -245,7 +245,7 @@ impl Session {
                 self.answer(
                     channel,
                     asker,
-                    Some(reply::inspection(found, From::Names)),
+                    Some(reply::inspection(found, Origin::Names)),
                     out,
                 );
             }
@@ -788,7 +788,7 @@ impl Session {
                 cursor::to_position(code, start),
                 cursor::to_position(code, end),
                 matches,
-                From::Evaluator,
+                Origin::Evaluator,
             ),
             _ => reply::refused(ANOTHER_QUESTION),
         };
@@ -820,9 +820,9 @@ impl Session {
                         // The other forms do not have it, and a client shows the richest.
                         bundle.retain(|form, _| form == "text/plain");
                     }
-                    reply::inspection(Some(bundle), From::Evaluator)
+                    reply::inspection(Some(bundle), Origin::Evaluator)
                 }
-                None => reply::inspection(self.names.inspect(code, *cursor, *whole), From::Names),
+                None => reply::inspection(self.names.inspect(code, *cursor, *whole), Origin::Names),
             },
             _ => reply::refused(ANOTHER_QUESTION),
         };
@@ -833,7 +833,13 @@ impl Session {
     fn completions_by_name(&self, code: &str, cursor: usize) -> Map<String, Value> {
         let (start, end, matches) = self.names.complete(code, cursor);
         let position = |byte| cursor::to_position(code, byte);
-        reply::completions(code, position(start), position(end), &matches, From::Names)
+        reply::completions(
+            code,
+            position(start),
+            position(end),
+            &matches,
+            Origin::Names,
+        )
     }
 
     /// Ends a job that the evaluator will not end.

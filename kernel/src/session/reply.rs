@@ -143,18 +143,18 @@ pub fn result(execution_count: u32, bundle: MimeBundle) -> Content {
 
 /// Where an answer comes from, for whoever wonders why it knows so little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum Origin {
     /// rust-analyzer, which knows every type.
     Evaluator,
     /// The table of names, while the evaluator is busy.
     Names,
 }
 
-impl From {
+impl Origin {
     fn metadata(self) -> Map<String, Value> {
         match self {
-            From::Evaluator => Map::new(),
-            From::Names => fields(
+            Origin::Evaluator => Map::new(),
+            Origin::Names => fields(
                 json!({"threadbook": {"from": "names", "because": "a cell runs, or the kernel still starts: types are known again afterwards"}}),
             ),
         }
@@ -167,7 +167,7 @@ pub fn completions(
     start: usize,
     end: usize,
     matches: &[Completion],
-    from: From,
+    from: Origin,
 ) -> Content {
     let length = cursor::to_position(code, code.len());
     let (start, end) = (start.min(length), end.min(length));
@@ -189,7 +189,7 @@ pub fn completions(
     }))
 }
 
-pub fn inspection(bundle: Option<MimeBundle>, from: From) -> Content {
+pub fn inspection(bundle: Option<MimeBundle>, from: Origin) -> Content {
     ok(
         json!({"found": bundle.is_some(), "data": bundle.unwrap_or_default(), "metadata": from.metadata()}),
     )

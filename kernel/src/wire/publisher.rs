@@ -186,8 +186,12 @@ impl Shared {
         }
         let (welcome, room) = (Arc::clone(&self.welcome), Arc::downgrade(&self));
         tokio::spawn(async move {
-            if let Err(error) = peer.serve(from, to, &welcome).await {
-                tracing::info!("iopub: a subscriber is gone: {error}");
+            match peer.serve(from, to, &welcome).await {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!("iopub: a peer was shown out: {error}");
+                }
+                // It hung up, as everybody does in the end.
+                _ => {}
             }
             if let Some(shared) = room.upgrade() {
                 let mut peers = shared.peers.lock().unwrap_or_else(PoisonError::into_inner);
