@@ -9,6 +9,7 @@ pub mod evaluator;
 mod layers;
 pub mod lessons;
 pub mod parts;
+pub mod past;
 pub mod picture;
 pub mod prelude_home;
 pub mod render;

@@ -4,9 +4,10 @@ use crate::cell::Job;
 use crate::cli::{LessonFolders, Parts, WrongUse};
 use crate::evaluator;
 use crate::lessons;
-use crate::prelude_home::PreludeHome;
+use crate::past::{self, Past};
+use crate::prelude_home::{self, PreludeHome};
 use crate::serve::{self, EventSender, ServeError};
-use crate::session::Versions;
+use crate::session::{Names, Versions};
 use anyhow::Context;
 use std::fs::{self, File};
 use std::io;
@@ -62,9 +63,13 @@ impl Parts for Program {
             kernel: env!("CARGO_PKG_VERSION").to_owned(),
             rust: env!("THREADBOOK_RUST_VERSION").to_owned(),
         };
-        serve::serve(connection_file, versions, Cells::start).map_err(|error| match error {
-            ServeError::Connection(error) => WrongUse(error.to_string()).into(),
-            error => error.into(),
+        let names = Names::new(prelude_home::prelude_sources().collect());
+        let past = past::place().map_or_else(Past::none, |path| Past::open(&path));
+        serve::serve(connection_file, versions, names, past, Cells::start).map_err(|error| {
+            match error {
+                ServeError::Connection(error) => WrongUse(error.to_string()).into(),
+                error => error.into(),
+            }
         })
     }
 

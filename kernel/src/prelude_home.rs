@@ -63,6 +63,14 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> HomeError + '_ {
     }
 }
 
+/// The prelude's own source files, by name and text: what an editor is told of it while evcxr is busy.
+pub fn prelude_sources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = pack::PRELUDE_FILES
+        .iter()
+        .filter(|(name, _)| name.starts_with("threadbook-prelude/src/") && name.ends_with(".rs"));
+    own.filter_map(|(name, content)| Some((*name, std::str::from_utf8(content).ok()?)))
+}
+
 /// The folder of one prelude and one compiler.
 #[derive(Debug, Clone)]
 pub struct PreludeHome {

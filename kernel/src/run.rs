@@ -17,11 +17,11 @@ use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 use tokio::time;
 use uuid::Uuid;
 
 use crate::wire::Channel;
+use crate::wire::folder::PrivateFolder;
 use crate::wire::frame::{Header, Message};
 use crate::wire::sockets::{self, Inbox, Outbox};
 
@@ -395,14 +395,12 @@ struct Kernel {
     session: String,
     language_info: Option<Value>,
     /// Holds the connection file and the sockets; no other user can look inside.
-    _folder: TempDir,
+    _folder: PrivateFolder,
 }
 
 impl Kernel {
     async fn start(notebook_folder: &Path) -> anyhow::Result<Kernel> {
-        let folder = tempfile::Builder::new()
-            .prefix("threadbook-")
-            .tempdir()
+        let folder = PrivateFolder::new()
             .context("cannot make a private folder for the kernel's sockets")?;
         // Files rather than ports: nobody else can take them between our choosing and the kernel's binding.
         let info = ConnectionInfo {

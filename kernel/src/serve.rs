@@ -14,7 +14,8 @@ use tokio::time;
 use uuid::Uuid;
 
 use crate::cell::{Event, Job};
-use crate::session::{Input, Output, Session, Versions};
+use crate::past::Past;
+use crate::session::{Input, Names, Output, Session, Versions};
 use crate::wire::Channel;
 use crate::wire::connection::{self, ConnectionError};
 use crate::wire::frame::{Header, Message};
@@ -72,8 +73,14 @@ pub enum ServeError {
 
 /// Serves as the kernel of a connection file until it is told to shut down, or the server that started it is gone.
 ///
-/// `start` makes the evaluator. It is called after the sockets are open, on the thread on which the evaluator then lives, and may take its time.
-pub fn serve<S, E>(connection_file: &Path, versions: Versions, start: S) -> Result<(), ServeError>
+/// `names`: those that are known without the evaluator. `past`: the cells of earlier sessions, and where those of this one go. `start` makes the evaluator. It is called after the sockets are open, on the thread on which the evaluator then lives, and may take its time.
+pub fn serve<S, E>(
+    connection_file: &Path,
+    versions: Versions,
+    names: Names,
+    past: Past,
+    start: S,
+) -> Result<(), ServeError>
 where
     S: FnOnce(EventSender) -> E + Send + 'static,
     E: Evaluator,
@@ -82,23 +89,55 @@ where
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         ignore_ctrl_c()?;
-        let (outbox, inbox) = sockets::listen(&info).await?;
+        let id = Uuid::new_v4().to_string();
+        let welcome = {
+            let id = id.clone();
+            move |subscription: &str| welcome(&id, subscription)
+        };
+        let (outbox, inbox) = sockets::listen(&info, welcome).await?;
         let (events, reported) = mpsc::channel(EVENTS);
         let evaluator = Running::start(start, EventSender(events))?;
+        // Nobody waits for it but who asks before it is done.
+        thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(names.reader())?;
+        let mut past = past;
+        let lines = std::mem::take(&mut past.lines);
         let kernel = Kernel {
-            session: Session::new(versions),
+            session: Session::new(versions, names, lines, past.session),
+            past,
             outbox,
             evaluator,
-            id: Uuid::new_v4().to_string(),
+            id,
         };
         kernel.run(inbox, reported).await;
         Ok(())
     })
 }
 
+/// What a new subscriber hears first (5.5): that its subscription is in place. It answers nothing, so it has no parent.
+fn welcome(kernel: &str, subscription: &str) -> Message {
+    let mut content = serde_json::Map::new();
+    content.insert("subscription".to_owned(), subscription.into());
+    let topic = match subscription {
+        "" => format!("kernel.{kernel}.iopub_welcome"),
+        // It must begin with what was subscribed to, or it would not be heard.
+        topic => topic.to_owned(),
+    };
+    Message {
+        identities: vec![topic.into()],
+        header: Header::new("iopub_welcome", kernel, SystemTime::now()),
+        parent: None,
+        metadata: serde_json::Map::new(),
+        content,
+        buffers: Vec::new(),
+    }
+}
+
 /// Everything that the kernel's main loop needs at hand.
 struct Kernel {
     session: Session,
+    past: Past,
     outbox: Outbox,
     evaluator: Running,
     /// Names this kernel in headers and topics.
@@ -147,7 +186,7 @@ impl Kernel {
         // Closed first: an evaluator that waits for room among the events could not end.
         drop(reported);
         self.evaluator.end(ended_early).await;
-        drop((self.outbox, inbox));
+        drop((self.outbox, inbox, self.past));
         last_messages_leave().await;
     }
 
@@ -204,6 +243,7 @@ impl Kernel {
                     );
                     goes_on = false;
                 }
+                Output::Remember(line) => self.past.write(line),
                 Output::Log(line) => tracing::warn!("{line}"),
             }
         }

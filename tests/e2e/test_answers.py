@@ -3,7 +3,7 @@
 import jupyter_kernel_test
 import pytest
 
-from kernel import KERNEL, DEADLINE
+from kernel import DEADLINE, KERNEL, TIMELINE
 
 
 def test_kernel_info_before_the_evaluator_is_warm(start):
@@ -49,6 +49,17 @@ def test_complete_offers_prelude_names(kernel, code, want):
     assert any(text.startswith(before + want) for text in taken), content
 
 
+class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):
+    """The suite of the Jupyter project, on who subscribes."""
+
+    kernel_name = KERNEL
+    support_iopub_welcome = True
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _registered(self, installed):
+        pass
+
+
 class TestProtocol(jupyter_kernel_test.KernelTests):
     """The suite of the Jupyter project."""
 
@@ -57,15 +68,18 @@ class TestProtocol(jupyter_kernel_test.KernelTests):
     file_extension = ".rs"
     code_hello_world = 'println!("hello, world");'
     code_stderr = 'eprintln!("burnt");'
-    completion_samples = [{"text": "spaw"}, {"text": "Mute"}]
+    completion_samples = [{"text": "spawn_n", "matches": ["spawn_named(name, f)"]}, {"text": "Mute"}]
     complete_code_samples = ["1 + 1", "fn bake() {}", "let x = [1, 2];"]
     incomplete_code_samples = ["fn bake() {", "let x = [1,"]
     invalid_code_samples = ["}"]
     code_generate_error = 'panic!("burnt");'
-    code_execute_result = [{"code": "1 + 2", "result": "3"}, {"code": '"bread"', "result": '"bread"'}, {"code": "2 + 2", "result": "4"}]
+    code_execute_result = [{"code": "100 + 23", "result": "123"}, {"code": '"bread"', "result": '"bread"'}, {"code": "2 + 2", "result": "4"}]
+    code_display_data = [{"code": 'spawn_named("ada", || ()).join().unwrap();', "mime": TIMELINE}]
+    code_page_something = "?spawn"
     code_inspect_sample = "spawn"
-    code_history_pattern = "1?2*"
-    supported_history_operations = ("tail", "range")
+    # The first of `code_execute_result`, and nothing else that any test runs: history is kept between kernels.
+    code_history_pattern = "1?? + 23*"
+    supported_history_operations = ("tail", "range", "search")
 
     @pytest.fixture(autouse=True, scope="class")
     def _registered(self, installed):

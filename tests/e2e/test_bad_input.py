@@ -1,7 +1,9 @@
 """Bytes from strangers, and connection files that are not right."""
 
 import json
+import os
 import socket
+import stat
 
 import pytest
 import zmq
@@ -93,6 +95,100 @@ def test_unsigned_and_garbage_frames_are_dropped(kernel, port, name):
     still_answers(kernel)
 
 
+@pytest.mark.parametrize("port", ["shell_port", "control_port"])
+def test_a_message_that_is_sent_again_is_not_answered_again(kernel, port):
+    with peer(kernel, zmq.DEALER, port) as stranger:
+        msg_id, parts = signed(kernel)
+        later_id, later = signed(kernel)
+        for recorded in (parts, parts, later):
+            stranger.send_multipart(recorded)
+        # The second of three is no message: the answers are to the first and the third.
+        for want in (msg_id, later_id):
+            answer = stranger.recv_multipart()
+            assert json.loads(answer[answer.index(b"<IDS|MSG>") + 3])["msg_id"] == want
+    still_answers(kernel)
+
+
+def ask_raw(kernel, kind, content):
+    message = kernel.client.session.msg(kind, content)
+    kernel.client.shell_channel.send(message)
+    return message["header"]["msg_id"]
+
+
+def test_messages_of_100_mb_are_survived(fresh):
+    huge = "x" * 100_000_000
+    for kind, content in [
+        ("is_complete_request", {"code": "(" * len(huge)}),
+        ("complete_request", {"code": huge, "cursor_pos": len(huge)}),
+        ("inspect_request", {"code": huge, "cursor_pos": 7, "detail_level": 1}),
+        ("history_request", {"hist_access_type": "search", "pattern": "*" + huge, "n": 1}),
+    ]:
+        reply = fresh.reply_to(ask_raw(fresh, kind, content))
+        assert reply["msg_type"] == kind.replace("_request", "_reply")
+    ask_raw(fresh, "comm_msg", {"comm_id": "none", "data": {"text": huge}})
+    cell = fresh.execute("let s = \"" + huge + "\";")
+    assert cell.error["ename"] == "Kernel" and "100000011 bytes" in cell.error["evalue"], cell.error
+    assert fresh.execute("1 + 1").good().result == "2"
+    still_answers(fresh)
+
+
+@pytest.mark.parametrize("piece", ["(", "[", "{", "!", "1+", "a.b()", "if a {} else ", "|| ", "&"])
+def test_a_cell_of_endless_nesting_costs_no_kernel(kernel, piece):
+    # Rust-analyzer's parser recurses: without a limit each of these ended the kernel's process.
+    for depth in (300, 50_000):
+        cell = kernel.execute("let n = " + piece * depth + "1;")
+        assert cell.status == "error" or piece in ("!", "1+", "&", "|| "), str(cell)[:2000]
+    assert kernel.execute("1 + 1").good().result == "2"
+
+
+def test_10000_requests_in_the_queue_are_all_answered_in_order(fresh):
+    msg_id, so_far = fresh.execute_and_wait_for('println!("on");\nstd::thread::sleep(ms(4000)); panic!("burnt")', "on\n")
+    cells = [fresh.send(f"{n}") for n in range(10_000)]
+    editor = [fresh.client.complete("spaw", 4) for _ in range(1_000)]
+    # The editor's questions overtake the cells, which the error then aborts.
+    for asked in editor:
+        assert "spawn" in fresh.reply_to(asked)["content"]["matches"]
+    assert fresh.reply_to(msg_id)["content"]["ename"] == "Panic"
+    for asked in cells:
+        assert fresh.reply_to(asked)["content"]["status"] == "aborted"
+    infos = [fresh.client.kernel_info() for _ in range(10_000)]
+    for asked in infos:
+        fresh.reply_to(asked)
+    fresh.until_idle(infos[-1], 90)
+    assert fresh.execute("1 + 1").good().result == "2"
+    still_answers(fresh)
+
+
+def test_a_client_that_vanishes_while_its_cell_runs_costs_the_others_nothing(fresh):
+    session = fresh.client.session.clone()
+    request = session.msg("execute_request", {"code": 'let left_behind = 7;\nprintln!("on");\nsleep(ms(300));\nprintln!("done");', "silent": False})
+    with peer(fresh, zmq.DEALER, "shell_port") as stranger:
+        stranger.send_multipart(session.serialize(request))
+        heard = ""
+        while "on" not in heard:
+            message = fresh.get(fresh.client.get_iopub_msg, "output of the stranger's cell", 90)
+            heard += message["content"].get("text", "") if message["parent_header"].get("msg_id") == request["header"]["msg_id"] else ""
+    # It is gone; its cell goes on to its end, and what it made is there.
+    rest = fresh.until_idle(request["header"]["msg_id"], 90)
+    assert any("done" in m["content"].get("text", "") for m in rest)
+    cell = fresh.execute("left_behind").good()
+    assert cell.result == "7" and cell.reply["content"]["execution_count"] == 2
+
+
+def test_a_client_that_never_reads_stops_nobody(fresh):
+    ready = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+    with socket.create_connection(("127.0.0.1", fresh.manager.iopub_port), timeout=30) as asleep:
+        asleep.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        asleep.sendall(GREETING + ready + b"\x00\x01\x01")
+        # It has subscribed once its welcome is there; from now on it does not read.
+        while b"iopub_welcome" not in asleep.recv(4096):
+            pass
+        for _ in range(4):
+            cell = fresh.execute('for i in 0..4_000 { println!("{i} {}", "x".repeat(1_000)); }', deadline=90).good()
+            assert len(cell.stdout) > 4_000_000 and cell.stdout.endswith("x\n")
+        still_answers(fresh)
+
+
 def test_junk_on_the_heartbeat_then_a_good_ping(kernel):
     with peer(kernel, zmq.DEALER, "hb_port") as stranger:
         for junk in [[b"no envelope"], [b"a", b"b", b"c"], [b""], [b"\xff" * 10_000]]:
@@ -153,3 +249,20 @@ def refused(done, path, names):
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and str(path) in lines[0] and names in lines[0], done.stderr
     assert "panicked" not in done.stderr and done.stdout == ""
+
+
+def test_a_connection_file_that_others_can_read_is_told(threadbook, fresh):
+    """The key in it lets whoever has it run code."""
+    path = fresh.manager.connection_file
+    runtime = {**os.environ, "JUPYTER_RUNTIME_DIR": os.path.dirname(path)}
+
+    def report():
+        lines = threadbook("doctor", env=runtime, deadline=60).stdout.splitlines()
+        return next(line for line in lines if "connection files" in line)
+
+    named = os.path.join(os.path.dirname(path), "kernel-1.json")
+    os.rename(path, named)
+    assert stat.S_IMODE(os.stat(named).st_mode) == 0o600 and report().startswith("✓")
+    os.chmod(named, 0o644)
+    assert report().startswith("!") and named in report() and "chmod 600" in report()
+    os.rename(named, path)

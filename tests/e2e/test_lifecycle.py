@@ -1,5 +1,10 @@
 """Shutdown, restart, and kernels side by side: nothing is left behind."""
 
+import os
+import signal
+import tempfile
+from pathlib import Path
+
 from kernel import processes_with, wait_until_gone
 
 
@@ -28,3 +33,37 @@ def test_two_kernels_at_once(start):
         assert kernel.finish(msg_id, "mine").good().result == str(n * 10)
     kernels[0].shutdown()
     assert kernels[1].execute("mine").good().result == "2"
+
+
+def socket_folders():
+    return {path for path in Path(tempfile.gettempdir()).glob("threadbook-*") if path.is_dir()}
+
+
+def test_the_folder_of_a_killed_kernel_is_swept_by_the_next(start, monkeypatch):
+    # A folder of our own, since other kernels of this machine sweep too; short, since the paths of sockets are.
+    with tempfile.TemporaryDirectory(prefix="tb-") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        sweeps(start)
+
+
+def sweeps(start):
+    before = socket_folders()
+    killed, ended = start(), start()
+    # Both are warm: one that is shut down while it starts on a busy machine is killed by its manager, after five seconds.
+    for kernel in (killed, ended):
+        kernel.execute("1 + 1").good()
+    made = socket_folders() - before
+    assert len(made) == 2, made
+    ended.shutdown()
+    left = socket_folders() - before
+    assert len(left) == 1, left
+    os.kill(killed.manager.provisioner.pid, signal.SIGKILL)
+    wait_until_gone(killed.mark)
+    assert left <= socket_folders(), "a killed kernel removes nothing"
+    after = start()
+    assert after.execute("1 + 1").good().result == "2"
+    now = socket_folders() - before
+    assert not (now & left) and len(now) == 1, now
+    after.shutdown()
+    assert socket_folders() <= before

@@ -3,7 +3,8 @@
 //! Looks only; changes nothing and asks no network. ✓ is there, ✗ stops a lesson from running now, ! does not but is worth knowing.
 
 use std::fmt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use super::install;
 use super::jupyter::Jupyter;
@@ -106,6 +107,7 @@ pub fn examine(system: &System, parts: &dyn Parts) -> Vec<Finding> {
         disk("disk for cache", &parts.cache_dir(), all_on_disk),
         writable("cache folder", &parts.cache_dir()),
         writable("log file", &parts.log_file()),
+        connection_files(&system.jupyter_runtime_dir),
         if all_on_disk {
             good(
                 "without a network",
@@ -254,6 +256,42 @@ fn disk(subject: &'static str, folder: &Path, all_on_disk: bool) -> Finding {
     not_good(verdict, subject, Missing::new(seen, "free 2 GB there"))
 }
 
+/// The key in a connection file lets whoever reads it run code as this user.
+fn connection_files(folder: &Path) -> Finding {
+    const SUBJECT: &str = "connection files";
+    let files = std::fs::read_dir(folder).into_iter().flatten();
+    let is_open = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_one = name.starts_with("kernel-") && name.ends_with(".json");
+        is_one
+            && std::fs::metadata(path)
+                .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+    };
+    let mut open: Vec<PathBuf> = files
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(is_open)
+        .collect();
+    open.sort();
+    match &open[..] {
+        [] => good(
+            SUBJECT,
+            format!("nobody else can read those in {}", folder.display()),
+        ),
+        [first, ..] => {
+            let what = format!(
+                "others can use {}{}, and with the key in it run code as you",
+                first.display(),
+                match open.len() {
+                    1 => String::new(),
+                    files => format!(" and {} more", files - 1),
+                }
+            );
+            let mend = format!("chmod 600 {}", folder.join("kernel-*.json").display());
+            not_good(Verdict::Warning, SUBJECT, Missing::new(what, mend))
+        }
+    }
+}
+
 fn writable(subject: &'static str, path: &Path) -> Finding {
     let shown = path.display().to_string();
     // A file that is made and gone again: permissions alone do not tell of a volume that is mounted read-only.
@@ -398,6 +436,39 @@ mod tests {
             at(&machine)
         );
         assert!(at(&machine).contains("which is gone"), "{}", at(&machine));
+    }
+
+    #[test]
+    fn a_connection_file_that_others_can_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let look = || connection_files(folder.path()).to_string();
+        assert!(
+            look().starts_with("✓ connection files: nobody else"),
+            "{}",
+            look()
+        );
+        for (name, mode) in [
+            ("kernel-1.json", 0o600),
+            ("kernel-2.json", 0o640),
+            ("kernel-3.json", 0o602),
+            ("other.json", 0o666),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let said = look();
+        assert!(
+            said.starts_with("! ")
+                && said.contains("kernel-2.json and 1 more")
+                && said.contains("chmod 600"),
+            "{said}"
+        );
+        assert!(
+            connection_files(Path::new("/nowhere"))
+                .to_string()
+                .starts_with("✓")
+        );
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct System {
     pub data_dir: PathBuf,
     /// Where this user's Jupyter keeps its data, kernelspecs among it.
     pub jupyter_data_dir: PathBuf,
+    /// Where this user's Jupyter keeps the connection files of running kernels.
+    pub jupyter_runtime_dir: PathBuf,
     /// The active Python environment, when one is.
     pub python_prefix: Option<PathBuf>,
     /// This binary.
@@ -48,14 +50,17 @@ impl System {
             )
         })?;
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let jupyter_data_dir = jupyter_data_dir(
+            &home,
+            &data,
+            variable("JUPYTER_DATA_DIR"),
+            variable("JUPYTER_PLATFORM_DIRS"),
+        );
         Ok(Self {
             path: variable("PATH").unwrap_or_default(),
-            jupyter_data_dir: jupyter_data_dir(
-                &home,
-                &data,
-                variable("JUPYTER_DATA_DIR"),
-                variable("JUPYTER_PLATFORM_DIRS"),
-            ),
+            jupyter_runtime_dir: variable("JUPYTER_RUNTIME_DIR")
+                .map_or_else(|| jupyter_data_dir.join("runtime"), PathBuf::from),
+            jupyter_data_dir,
             data_dir: data.join("threadbook"),
             home,
             python_prefix: variable("VIRTUAL_ENV")
@@ -218,6 +223,7 @@ pub mod fake {
                 home: at("home"),
                 data_dir: at("home/.local/share/threadbook"),
                 jupyter_data_dir: folder.path().join("home/.local/share/jupyter"),
+                jupyter_runtime_dir: folder.path().join("home/.local/share/jupyter/runtime"),
                 python_prefix: None,
                 exe: at("opt").join("threadbook"),
                 root: false,

@@ -157,6 +157,8 @@ impl Evaluator {
         let stdin = Arc::new(OnceLock::new());
         let thread = std::thread::Builder::new()
             .name("evaluator".into())
+            // rust-analyzer and evcxr recurse into what is nested, and the session lets a thousand levels through. Reserved, not taken.
+            .stack_size(256 << 20)
             .spawn({
                 let (shared, worker, interrupted, stdin) = (
                     shared.clone(),

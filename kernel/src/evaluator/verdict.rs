@@ -315,7 +315,7 @@ mod tests {
             let mark = format!(
                 r#"{{"mark":"deadlock","ring":{ring},"stuck":1,"sentences":[[{{"task":2,"name":"{task}"}}," waits"]]}}"#
             );
-            deadlock::Report::parse(&mark).expect("a report")
+            Report::parse(&mark).expect("a report")
         };
         let panic = Panic {
             task: "main".into(),

@@ -2,9 +2,13 @@
 //!
 //! Asks rust-analyzer's parser, and never the compiler: the answer must come while a key is being pressed.
 
-use ra_ap_syntax::{Edition, NodeOrToken, SourceFile, SyntaxError, SyntaxKind, SyntaxToken, T};
+use ra_ap_syntax::{NodeOrToken, SyntaxError, SyntaxKind, SyntaxToken, T};
+
+use super::parsing::parsed;
 
 const INDENT: &str = "    ";
+/// Deeper than this, the next line is not indented further.
+const DEEPEST_INDENT: usize = 20;
 
 /// The answer to an `is_complete_request`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,29 +22,39 @@ pub enum Completeness {
     },
     /// No further line can mend it.
     Invalid,
+    /// It is too long to say, or the parser gave up.
+    Unknown,
 }
 
 impl Completeness {
-    /// Judges the text of a cell.
+    /// Judges the text of a cell. Blocks for as long as two readings by the parser take.
     pub fn of(code: &str) -> Completeness {
         let rust = without_commands(code);
-        let parsed = SourceFile::parse(rust, Edition::CURRENT);
-        let tokens = parsed
-            .syntax_node()
-            .descendants_with_tokens()
-            .filter_map(NodeOrToken::into_token);
-        let tokens: Vec<SyntaxToken> = tokens.collect();
-
-        let Some(depth) = open_delimiters(&tokens) else {
+        let seen = parsed(rust, |file| {
+            let tokens = file
+                .syntax_node()
+                .descendants_with_tokens()
+                .filter_map(NodeOrToken::into_token);
+            let tokens: Vec<SyntaxToken> = tokens.collect();
+            let significant = tokens.iter().rev().find(|token| !token.kind().is_trivia());
+            Seen {
+                depth: open_delimiters(&tokens),
+                ends_open: tokens
+                    .last()
+                    .is_some_and(|last| is_open(last, &file.errors())),
+                end: significant.map_or(0, |token| usize::from(token.text_range().end())),
+            }
+        });
+        let Some(seen) = seen else {
+            return Completeness::Unknown;
+        };
+        let Some(depth) = seen.depth else {
             return Completeness::Invalid;
         };
         let next_line = || Completeness::Incomplete {
-            indent: INDENT.repeat(depth),
+            indent: INDENT.repeat(depth.min(DEEPEST_INDENT)),
         };
-        if tokens
-            .last()
-            .is_some_and(|last| is_open(last, &parsed.errors()))
-        {
+        if seen.ends_open {
             // Inside a string every space counts.
             return Completeness::Incomplete {
                 indent: String::new(),
@@ -52,25 +66,35 @@ impl Completeness {
 
         // Cells hold statements, which only a function may hold in a file.
         let opening = "fn cell() {\n";
-        let errors = SourceFile::parse(&format!("{opening}{rust}\n}}"), Edition::CURRENT).errors();
-        let significant = tokens.iter().rev().find(|token| !token.kind().is_trivia());
-        let end =
-            opening.len() + significant.map_or(0, |token| usize::from(token.text_range().end()));
-        if errors.is_empty() {
-            Completeness::Complete
-        } else if errors
-            .iter()
-            .all(|error| usize::from(error.range().start()) >= end)
-        {
-            next_line()
-        } else {
-            Completeness::Invalid
+        let end = opening.len() + seen.end;
+        let errors = parsed(&format!("{opening}{rust}\n}}"), |file| {
+            let starts = file
+                .errors()
+                .into_iter()
+                .map(|error| usize::from(error.range().start()));
+            starts.collect::<Vec<usize>>()
+        });
+        match errors {
+            None => Completeness::Unknown,
+            Some(errors) if errors.is_empty() => Completeness::Complete,
+            Some(errors) if errors.iter().all(|&start| start >= end) => next_line(),
+            Some(_) => Completeness::Invalid,
         }
     }
 }
 
+/// What the parser makes of a cell that it reads as a file.
+struct Seen {
+    /// How many delimiters are open at the end; `None` when one closes what was never opened.
+    depth: Option<usize>,
+    /// Whether it ends in a comment or a string that lacks its end.
+    ends_open: bool,
+    /// Where its last word ends.
+    end: usize,
+}
+
 /// Skips the lines at the beginning that are commands, such as `:dep rand` and `!ls`: each is complete in itself.
-fn without_commands(code: &str) -> &str {
+pub fn without_commands(code: &str) -> &str {
     let mut rest = code;
     while rest.trim_start().starts_with([':', '!']) {
         rest = rest
@@ -161,6 +185,10 @@ mod tests {
             ("fn 3() {}", Completeness::Invalid),
             ("let a = 'x", Completeness::Invalid),
             ("}{", Completeness::Invalid),
+            (&"(".repeat(900), more(DEEPEST_INDENT)),
+            (&"1+".repeat(450), more(0)),
+            (&"(".repeat(60_000), Completeness::Unknown),
+            (&" ".repeat(1_000_000), Completeness::Unknown),
         ];
         for (code, want) in cases {
             assert_eq!(Completeness::of(code), want, "{code:?}");

@@ -7,6 +7,8 @@
 mod cursor;
 mod history;
 mod is_complete;
+mod names;
+mod parsing;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -19,17 +21,27 @@ use serde_json::{Map, Value, json};
 
 use self::history::History;
 use self::is_complete::Completeness;
+use self::reply::Origin;
 use self::request::{Execute, Request};
-use crate::cell::{CellError, Completion, Event, Job, JobId, Outcome, StreamName};
+use crate::cell::{CellError, Completion, Event, Job, JobId, MimeBundle, Outcome, StreamName};
+use crate::past::Line;
 use crate::wire::Channel;
 use crate::wire::frame::{Header, Message};
 
+pub use self::names::Names;
 pub use self::reply::Versions;
 
 /// How many of the latest cells are known by their tickets, so that output of their threads finds its cell after they have ended.
 const CELLS_KNOWN: usize = 256;
 
+/// How many subshells there can be at once.
+const SUBSHELLS: usize = 256;
+/// The longest cell, in bytes of text.
+const LONGEST_CELL: usize = 1 << 20;
+
 const AFTER_AN_ERROR: &str = "not run, since a cell before it failed";
+const ANOTHER_QUESTION: &str = "the kernel's evaluator answered another question";
+const OF_A_SUBSHELL: &str = "not run, since its subshell was deleted";
 const CUT_SHORT: &str = "not run to its end, since the kernel shuts down";
 
 /// What happened.
@@ -91,6 +103,8 @@ pub enum Output {
         /// Whether it will be started again.
         restart: bool,
     },
+    /// Keep a line of history for later sessions.
+    Remember(Line),
     /// Write a line to the kernel's log.
     Log(String),
 }
@@ -117,6 +131,13 @@ pub struct Session {
     /// The latest cells, oldest first, by the tickets that their output carries. Silent ones have no header: what they print is not shown.
     cells: VecDeque<(JobId, Option<Header>)>,
     history: History,
+    names: Names,
+    /// The subshells, oldest first.
+    subshells: Vec<String>,
+    /// How many there ever were.
+    subshells_made: u64,
+    /// Whether the evaluator has started.
+    ready: bool,
     /// Why no cell can run, when that is so.
     broken: Option<String>,
 }
@@ -124,8 +145,26 @@ pub struct Session {
 /// What only the evaluator can answer.
 enum Work {
     Execute(Execute),
-    Complete { code: String, cursor: usize },
-    Inspect { code: String, cursor: usize },
+    /// A cell that is too much for it.
+    Refuse {
+        execute: Execute,
+        why: String,
+    },
+    Complete {
+        code: String,
+        cursor: usize,
+    },
+    Inspect {
+        code: String,
+        cursor: usize,
+        whole: bool,
+    },
+}
+
+impl Work {
+    fn is_a_cell(&self) -> bool {
+        matches!(self, Work::Execute(_) | Work::Refuse { .. })
+    }
 }
 
 struct Running {
@@ -137,11 +176,14 @@ struct Running {
     execution_count: u32,
     /// Whether it waits for an answer.
     asks: bool,
+    /// What of its expressions is still to be evaluated, and what the others gave. `Some` once the cell itself has come to its end.
+    expressions: Option<(VecDeque<(String, Value)>, Map<String, Value>)>,
 }
 
 impl Session {
-    /// Makes the session of a kernel that has just started.
-    pub fn new(versions: Versions) -> Session {
+    /// Makes the session of a kernel that has just started. `names`: what is known before any cell has run. `past`: the cells of earlier sessions, and
+    /// `number`, which this one is.
+    pub fn new(versions: Versions, names: Names, past: Vec<Line>, number: i64) -> Session {
         Session {
             versions,
             execution_count: 0,
@@ -149,7 +191,11 @@ impl Session {
             running: None,
             waiting: VecDeque::new(),
             cells: VecDeque::new(),
-            history: History::default(),
+            history: History::new(past, number),
+            names,
+            subshells: Vec::new(),
+            subshells_made: 0,
+            ready: false,
             broken: None,
         }
     }
@@ -203,16 +249,38 @@ impl Session {
                 return self.answer(channel, asker, Some(refusal), out);
             }
         };
+        if let Some(unknown) = self.unknown_subshell(channel, &asker.header) {
+            let refusal = reply::refused(&format!("there is no subshell {unknown:?}"));
+            let expects_a_reply = msg_type.ends_with("_request");
+            return self.answer(
+                channel,
+                asker,
+                Some(refusal).filter(|_| expects_a_reply),
+                out,
+            );
+        }
         match request {
-            Request::Execute(execute) => self.enqueue(asker, channel, Work::Execute(execute), out),
+            // evcxr has one context, so the cells of all subshells take turns. Everything else is answered at once, in every subshell.
+            Request::Execute(execute) => match unfit(&execute.code) {
+                None => self.enqueue(asker, channel, Work::Execute(execute), out),
+                Some(why) => self.refuse_cell(asker, channel, execute, why, out),
+            },
             // What the evaluator knows it can tell only between cells; an editor does not wait that long.
-            Request::Complete(request) if self.cell_ahead() => {
-                let nothing =
-                    reply::completions(&request.code, request.cursor_pos, request.cursor_pos, &[]);
-                self.answer(channel, asker, Some(nothing), out);
+            Request::Complete(request) if self.evaluator_is_taken(&request.code) => {
+                let cursor = cursor::to_byte(&request.code, request.cursor_pos);
+                let content = self.completions_by_name(&request.code, cursor);
+                self.answer(channel, asker, Some(content), out);
             }
-            Request::Inspect(_) if self.cell_ahead() => {
-                self.answer(channel, asker, Some(reply::inspection(None)), out);
+            Request::Inspect(request) if self.evaluator_is_taken(&request.code) => {
+                let cursor = cursor::to_byte(&request.code, request.cursor_pos);
+                let whole = request.detail_level > 0;
+                let found = self.names.inspect(&request.code, cursor, whole);
+                self.answer(
+                    channel,
+                    asker,
+                    Some(reply::inspection(found, Origin::Names)),
+                    out,
+                );
             }
             Request::Complete(request) => {
                 let cursor = cursor::to_byte(&request.code, request.cursor_pos);
@@ -234,6 +302,7 @@ impl Session {
                     Work::Inspect {
                         code: request.code,
                         cursor,
+                        whole: request.detail_level > 0,
                     },
                     out,
                 );
@@ -290,6 +359,39 @@ impl Session {
                 );
                 out.push(Output::Shutdown { restart });
             }
+            Request::CreateSubshell if self.subshells.len() == SUBSHELLS => {
+                let refusal = reply::refused(&format!(
+                    "there are {SUBSHELLS} subshells: delete one first"
+                ));
+                self.answer(channel, asker, Some(refusal), out);
+            }
+            Request::CreateSubshell => {
+                self.subshells_made += 1;
+                let subshell_id = format!("subshell-{}", self.subshells_made);
+                self.subshells.push(subshell_id.clone());
+                let created = reply::ok(json!({"subshell_id": subshell_id}));
+                self.answer(channel, asker, Some(created), out);
+            }
+            Request::DeleteSubshell { subshell_id } => {
+                let known = self.subshells.iter().position(|id| *id == subshell_id);
+                let content = match known {
+                    Some(at) => {
+                        self.subshells.remove(at);
+                        self.abort_waiting_cells(Some(&Some(subshell_id)), OF_A_SUBSHELL, out);
+                        reply::ok(json!({}))
+                    }
+                    None => reply::refused(&format!("there is no subshell {subshell_id:?}")),
+                };
+                self.answer(channel, asker, Some(content), out);
+            }
+            Request::ListSubshells => {
+                let list = reply::ok(json!({"subshell_id": self.subshells}));
+                self.answer(channel, asker, Some(list), out);
+            }
+            Request::Debug { seq, command } => {
+                let content = reply::no_debugger(&seq, &command);
+                self.answer(channel, asker, Some(content), out);
+            }
             Request::Unknown => {
                 out.push(Output::Log(format!(
                     "{channel}: no answer is known to a {msg_type}"
@@ -301,6 +403,27 @@ impl Session {
                 self.answer(channel, asker, refusal, out);
             }
         }
+    }
+
+    /// The subshell that a message names and that there is not. Only shell messages are for subshells.
+    fn unknown_subshell<'a>(&self, channel: Channel, header: &'a Header) -> Option<&'a str> {
+        let subshell_id = header
+            .subshell_id
+            .as_ref()
+            .filter(|_| channel == Channel::Shell)?;
+        (!self.subshells.contains(subshell_id)).then_some(subshell_id)
+    }
+
+    /// Ends a cell that must not reach the evaluator, in its turn: as one that failed.
+    fn refuse_cell(
+        &mut self,
+        asker: Asker,
+        channel: Channel,
+        execute: Execute,
+        why: String,
+        out: &mut Vec<Output>,
+    ) {
+        self.enqueue(asker, channel, Work::Refuse { execute, why }, out);
     }
 
     /// Answers at once.
@@ -350,13 +473,13 @@ impl Session {
             .is_some_and(|running| matches!(running.work, Work::Execute(_)))
     }
 
-    /// Whether a cell runs, or will run before anything that is asked for now.
-    fn cell_ahead(&self) -> bool {
-        self.cell_runs()
-            || self
-                .waiting
-                .iter()
-                .any(|(_, _, work)| matches!(work, Work::Execute(_)))
+    /// Whether the evaluator cannot tell something of this code at once: it starts, is broken, has a cell to run, or the code is too much for it.
+    fn evaluator_is_taken(&self, code: &str) -> bool {
+        !self.ready
+            || self.broken.is_some()
+            || unfit(code).is_some()
+            || self.cell_runs()
+            || self.waiting.iter().any(|(_, _, work)| work.is_a_cell())
     }
 
     fn enqueue(&mut self, asker: Asker, channel: Channel, work: Work, out: &mut Vec<Output>) {
@@ -382,6 +505,14 @@ impl Session {
     fn start(&mut self, asker: Asker, channel: Channel, work: Work, out: &mut Vec<Output>) {
         let job = self.next_job;
         self.next_job += 1;
+        let (work, refusal) = match work {
+            Work::Refuse { mut execute, why } => {
+                // What nobody can read back is not kept, nor sent to all clients.
+                execute.code = shortened(&execute.code);
+                (Work::Execute(execute), Some(why))
+            }
+            work => (work, None),
+        };
         let mut running = Running {
             job,
             asker,
@@ -389,32 +520,44 @@ impl Session {
             work,
             execution_count: self.execution_count,
             asks: false,
+            expressions: None,
         };
         let task = match &running.work {
             Work::Execute(execute) => {
                 running.execution_count = self.announce(job, execute, &running.asker.header, out);
                 let code = execute.code.clone();
-                (!code.trim().is_empty()).then_some(Job::Execute {
-                    job,
-                    execution_count: running.execution_count,
-                    code,
-                    allow_stdin: execute.allow_stdin,
-                })
+                match question(&code) {
+                    Some(name) => Some(Job::Inspect {
+                        job,
+                        code: name.to_owned(),
+                        cursor: name.len(),
+                    }),
+                    None => (!code.trim().is_empty()).then_some(Job::Execute {
+                        job,
+                        execution_count: running.execution_count,
+                        code,
+                        allow_stdin: execute.allow_stdin,
+                    }),
+                }
             }
+            Work::Refuse { .. } => None,
             Work::Complete { code, cursor } => Some(Job::Complete {
                 job,
                 code: code.clone(),
                 cursor: *cursor,
             }),
-            Work::Inspect { code, cursor } => Some(Job::Inspect {
+            Work::Inspect { code, cursor, .. } => Some(Job::Inspect {
                 job,
                 code: code.clone(),
                 cursor: *cursor,
             }),
         };
+        if let Some(why) = refusal {
+            return self.fail(running, kernel_error(&why), out);
+        }
         match (task, &self.broken) {
             // Nothing to run, and nothing that could fail.
-            (None, _) => self.end_cell(running, Outcome::default(), out),
+            (None, _) => self.end_code(running, Outcome::default(), out),
             (Some(task), None) => {
                 self.running = Some(running);
                 out.push(Output::Evaluate(task));
@@ -439,23 +582,29 @@ impl Session {
         if counts {
             // Counted before it runs: a cell that kills its process still owns its number.
             self.execution_count = execution_count;
-            self.history.add(execution_count, execute.code.clone());
+            let line = self.history.add(execution_count, execute.code.clone());
+            out.push(Output::Remember(line));
         }
+        self.names.begin(&execute.code);
         if !execute.silent {
             let input = fields(json!({"code": execute.code, "execution_count": execution_count}));
             out.push(publish(Some(header), "execute_input", input));
         }
+        self.know_cell(job, (!execute.silent).then(|| header.clone()));
+        execution_count
+    }
+
+    /// Notes whose the output of a job is; `None`: it is not shown.
+    fn know_cell(&mut self, job: JobId, header: Option<Header>) {
         if self.cells.len() == CELLS_KNOWN {
             self.cells.pop_front();
         }
-        self.cells
-            .push_back((job, (!execute.silent).then(|| header.clone())));
-        execution_count
+        self.cells.push_back((job, header));
     }
 
     fn event(&mut self, event: Event, out: &mut Vec<Output>) {
         match event {
-            Event::Ready { .. } => {}
+            Event::Ready { .. } => self.ready = true,
             Event::Broken { message } => {
                 out.push(Output::Log(format!("the evaluator is broken: {message}")));
                 let error = kernel_error(&message);
@@ -505,7 +654,7 @@ impl Session {
                 let Some(running) = self.take_running(job, "finished", out) else {
                     return;
                 };
-                self.end_cell(running, outcome, out);
+                self.end_code(running, outcome, out);
                 self.start_next(out);
             }
             Event::Completed {
@@ -524,12 +673,7 @@ impl Session {
                 let Some(running) = self.take_running(job, "inspected", out) else {
                     return;
                 };
-                finish(
-                    running.channel,
-                    running.asker,
-                    Some(reply::inspection(bundle)),
-                    out,
-                );
+                self.end_inspection(running, bundle, out);
                 self.start_next(out);
             }
         }
@@ -567,8 +711,100 @@ impl Session {
         taken
     }
 
-    /// Shows what a cell leaves behind, replies, and gives up the cells behind it when it failed.
-    fn end_cell(&mut self, running: Running, outcome: Outcome, out: &mut Vec<Output>) {
+    /// Takes what a cell, or one of its expressions, came to. The cell ends when it has no further expression to evaluate.
+    fn end_code(&mut self, mut running: Running, outcome: Outcome, out: &mut Vec<Output>) {
+        let failed = outcome.error.is_some();
+        let (mut left, answers) = match (running.expressions.take(), &mut running.work) {
+            (Some((mut left, mut answers)), _) => {
+                if let Some((name, _)) = left.pop_front() {
+                    answers.insert(name, reply::expression(outcome));
+                }
+                (left, answers)
+            }
+            (None, Work::Execute(execute)) => {
+                let asked = std::mem::take(&mut execute.user_expressions);
+                self.show_outcome(&running, outcome.clone(), out);
+                if failed || asked.is_empty() {
+                    return self.end_cell(running, outcome.error, Map::new(), out);
+                }
+                (asked.into_iter().collect(), Map::new())
+            }
+            // The evaluator mixed up its tickets: the request gets its one reply all the same.
+            (None, _) => return self.end_cell(running, outcome.error, Map::new(), out),
+        };
+        let mut answers = answers;
+        while let Some((name, expression)) = left.front() {
+            let code = expression.as_str().filter(|code| !code.trim().is_empty());
+            let code = match (code, code.and_then(unfit), &self.broken) {
+                (Some(code), None, None) => code.to_owned(),
+                (_, why, broken) => {
+                    let why = why.or_else(|| broken.clone());
+                    let why = why.unwrap_or_else(|| "this is no expression".to_owned());
+                    answers.insert(name.clone(), reply::expression(failed_with(&why)));
+                    left.pop_front();
+                    continue;
+                }
+            };
+            running.job = self.next_job;
+            self.next_job += 1;
+            // What it prints is not shown: it belongs to no cell.
+            self.know_cell(running.job, None);
+            out.push(Output::Evaluate(Job::Execute {
+                job: running.job,
+                execution_count: running.execution_count,
+                code,
+                // Nobody expects a question of an expression.
+                allow_stdin: false,
+            }));
+            running.expressions = Some((left, answers));
+            self.running = Some(running);
+            return;
+        }
+        self.end_cell(running, None, answers, out);
+    }
+
+    /// Shows what a cell leaves behind.
+    fn show_outcome(&mut self, running: &Running, outcome: Outcome, out: &mut Vec<Output>) {
+        let Work::Execute(execute) = &running.work else {
+            return;
+        };
+        self.names.end(outcome.error.is_none());
+        if execute.silent {
+            return;
+        }
+        let header = Some(&running.asker.header);
+        if let Some(picture) = outcome.picture {
+            out.push(publish(
+                header,
+                "display_data",
+                reply::display(picture, None),
+            ));
+        }
+        match (&outcome.error, outcome.result) {
+            (Some(error), _) => out.push(publish(header, "error", reply::error(error))),
+            (None, Some(result)) => {
+                let text = result.get("text/plain").and_then(Value::as_str);
+                if let Some(text) = text.filter(|_| execute.store_history) {
+                    let line = self
+                        .history
+                        .set_output(running.execution_count, text.to_owned());
+                    out.push(Output::Remember(line));
+                }
+                let content = reply::result(running.execution_count, result);
+                out.push(publish(header, "execute_result", content));
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Replies to a cell, and gives up those behind it when it failed.
+    fn end_cell(
+        &mut self,
+        running: Running,
+        error: Option<CellError>,
+        expressions: Map<String, Value>,
+        out: &mut Vec<Output>,
+    ) {
         let Running {
             asker,
             channel,
@@ -577,56 +813,26 @@ impl Session {
             ..
         } = running;
         let Work::Execute(execute) = work else {
-            // The evaluator mixed up its tickets: the request gets its one reply all the same.
             out.push(Output::Log(format!(
                 "the evaluator ran a cell in answer to a {}",
                 asker.header.msg_type
             )));
-            return finish(
-                channel,
-                asker,
-                Some(reply::refused(
-                    "the kernel's evaluator answered another question",
-                )),
-                out,
-            );
+            return finish(channel, asker, Some(reply::refused(ANOTHER_QUESTION)), out);
         };
-        let header = &asker.header;
-        if !execute.silent {
-            if let Some(picture) = outcome.picture {
-                out.push(publish(
-                    Some(header),
-                    "display_data",
-                    reply::display(picture, None),
-                ));
-            }
-            match (&outcome.error, outcome.result) {
-                (Some(error), _) => out.push(publish(Some(header), "error", reply::error(error))),
-                (None, Some(result)) => {
-                    if let Some(text) = result
-                        .get("text/plain")
-                        .and_then(Value::as_str)
-                        .filter(|_| execute.store_history)
-                    {
-                        self.history.set_output(execution_count, text.to_owned());
-                    }
-                    out.push(publish(
-                        Some(header),
-                        "execute_result",
-                        reply::result(execution_count, result),
-                    ));
-                }
-                (None, None) => {}
-            }
-        }
+        let subshell = asker.header.subshell_id.clone();
         finish(
             channel,
             asker,
-            Some(reply::executed(execution_count, outcome.error.as_ref())),
+            Some(reply::executed(
+                execution_count,
+                error.as_ref(),
+                expressions,
+                &[],
+            )),
             out,
         );
-        if outcome.error.is_some() && execute.stop_on_error {
-            self.abort_waiting_cells(AFTER_AN_ERROR, out);
+        if error.is_some() && execute.stop_on_error {
+            self.abort_waiting_cells(Some(&subshell), AFTER_AN_ERROR, out);
         }
     }
 
@@ -644,48 +850,89 @@ impl Session {
                 cursor::to_position(code, start),
                 cursor::to_position(code, end),
                 matches,
+                Origin::Evaluator,
             ),
-            _ => reply::refused("the kernel's evaluator answered another question"),
+            _ => reply::refused(ANOTHER_QUESTION),
         };
         finish(running.channel, running.asker, Some(content), out);
+    }
+
+    fn end_inspection(&self, running: Running, bundle: Option<MimeBundle>, out: &mut Vec<Output>) {
+        let content = match &running.work {
+            // A cell that is a question: `?spawn`.
+            Work::Execute(execute) if question(&execute.code).is_some() => {
+                let name = question(&execute.code).unwrap_or_default();
+                let known = bundle.or_else(|| self.names.inspect(name, name.len(), true));
+                let unknown =
+                    || fields(json!({"text/plain": format!("nothing is known of `{name}`")}));
+                let page = reply::page(known.unwrap_or_else(unknown));
+                reply::executed(running.execution_count, None, Map::new(), &[page])
+            }
+            Work::Inspect {
+                code,
+                cursor,
+                whole,
+            } => match bundle {
+                Some(mut bundle) => {
+                    let source = self.names.source(code, *cursor).filter(|_| *whole);
+                    if let (Some(source), Some(Value::String(plain))) =
+                        (source, bundle.get_mut("text/plain"))
+                    {
+                        *plain = format!("{plain}\n\n{source}");
+                        // The other forms do not have it, and a client shows the richest.
+                        bundle.retain(|form, _| form == "text/plain");
+                    }
+                    reply::inspection(Some(bundle), Origin::Evaluator)
+                }
+                None => reply::inspection(self.names.inspect(code, *cursor, *whole), Origin::Names),
+            },
+            _ => reply::refused(ANOTHER_QUESTION),
+        };
+        finish(running.channel, running.asker, Some(content), out);
+    }
+
+    /// Answers a `complete_request` from the table of names.
+    fn completions_by_name(&self, code: &str, cursor: usize) -> Map<String, Value> {
+        let (start, end, matches) = self.names.complete(code, cursor);
+        let position = |byte| cursor::to_position(code, byte);
+        reply::completions(
+            code,
+            position(start),
+            position(end),
+            &matches,
+            Origin::Names,
+        )
     }
 
     /// Ends a job that the evaluator will not end.
     fn fail(&mut self, running: Running, error: CellError, out: &mut Vec<Output>) {
         match &running.work {
-            Work::Execute(_) => self.end_cell(
-                running,
-                Outcome {
+            Work::Execute(_) | Work::Refuse { .. } => {
+                let outcome = Outcome {
                     error: Some(error),
                     ..Outcome::default()
-                },
-                out,
-            ),
-            Work::Complete { code, cursor } => {
-                let (code, cursor) = (code.clone(), *cursor);
-                let at = cursor::to_position(&code, cursor);
-                finish(
-                    running.channel,
-                    running.asker,
-                    Some(reply::completions(&code, at, at, &[])),
-                    out,
-                );
+                };
+                self.end_code(running, outcome, out);
             }
-            Work::Inspect { .. } => finish(
-                running.channel,
-                running.asker,
-                Some(reply::inspection(None)),
-                out,
-            ),
+            Work::Complete { code, cursor } => {
+                let content = self.completions_by_name(code, *cursor);
+                finish(running.channel, running.asker, Some(content), out);
+            }
+            Work::Inspect { .. } => self.end_inspection(running, None, out),
         }
     }
 
     /// Gives up the cells that wait, as a client wants that runs a whole notebook: after an error, the next cells would only show what follows from it.
-    fn abort_waiting_cells(&mut self, why: &str, out: &mut Vec<Output>) {
-        let (cells, others) = self
-            .waiting
-            .drain(..)
-            .partition(|(_, _, work)| matches!(work, Work::Execute(_)));
+    /// `of`: only those of this subshell.
+    fn abort_waiting_cells(
+        &mut self,
+        of: Option<&Option<String>>,
+        why: &str,
+        out: &mut Vec<Output>,
+    ) {
+        let (cells, others) = self.waiting.drain(..).partition(|(asker, _, work)| {
+            work.is_a_cell() && of.is_none_or(|subshell| asker.header.subshell_id == *subshell)
+        });
         self.waiting = others;
         let cells: VecDeque<_> = cells;
         for (asker, channel, _) in cells {
@@ -707,12 +954,14 @@ impl Session {
     fn abandon_all(&mut self, out: &mut Vec<Output>) {
         if let Some(running) = self.running.take() {
             let content = match running.work {
-                Work::Execute(_) => reply::aborted(running.execution_count, CUT_SHORT),
+                Work::Execute(_) | Work::Refuse { .. } => {
+                    reply::aborted(running.execution_count, CUT_SHORT)
+                }
                 _ => reply::refused("the kernel shuts down"),
             };
             finish(running.channel, running.asker, Some(content), out);
         }
-        self.abort_waiting_cells(CUT_SHORT, out);
+        self.abort_waiting_cells(None, CUT_SHORT, out);
         while let Some((asker, channel, _)) = self.waiting.pop_front() {
             self.answer(
                 channel,
@@ -749,6 +998,46 @@ fn publish(parent: Option<&Header>, msg_type: &'static str, content: Map<String,
         parent: parent.cloned(),
         msg_type,
         content,
+    }
+}
+
+/// The name that a cell asks for as IPython has it: `?spawn`, or `??spawn`. No Rust begins so.
+fn question(code: &str) -> Option<&str> {
+    let name = code.trim().strip_prefix('?')?;
+    let name = name.strip_prefix('?').unwrap_or(name).trim();
+    let is_path = |c: char| c == '_' || c == ':' || c == '.' || c.is_alphanumeric();
+    (!name.is_empty() && name.chars().all(is_path)).then_some(name)
+}
+
+/// Why a cell is not given to the evaluator: it is too long, or so deep that the parsers of evcxr would run out of stack.
+fn unfit(code: &str) -> Option<String> {
+    if code.len() > LONGEST_CELL {
+        return Some(format!(
+            "this cell has {} bytes, and a cell may have {LONGEST_CELL}: put data into a file, and read it in the cell",
+            code.len()
+        ));
+    }
+    let depth = parsing::depth(code);
+    (depth > parsing::DEEPEST).then(|| {
+        format!(
+            "this cell nests about {depth} levels deep, and a cell may have {}: divide the expression by `let`, or put data into a list",
+            parsing::DEEPEST
+        )
+    })
+}
+
+/// The beginning of a text that is too long to be shown.
+fn shortened(code: &str) -> String {
+    match code.char_indices().nth(1_000) {
+        Some((at, _)) => format!("{}…", &code[..at]),
+        None => code.to_owned(),
+    }
+}
+
+fn failed_with(message: &str) -> Outcome {
+    Outcome {
+        error: Some(kernel_error(message)),
+        ..Outcome::default()
     }
 }
 

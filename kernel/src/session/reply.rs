@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::cursor;
 use super::fields;
 use super::is_complete::Completeness;
-use crate::cell::{CellError, Completion, MimeBundle};
+use crate::cell::{CellError, Completion, MimeBundle, Outcome};
 use crate::wire::frame::PROTOCOL_VERSION;
 
 type Content = Map<String, Value>;
@@ -64,15 +64,20 @@ pub fn kernel_info(versions: &Versions) -> Content {
             {"text": "The standard library", "url": "https://doc.rust-lang.org/std/"},
         ],
         "debugger": false,
-        "supported_features": [],
+        "supported_features": ["kernel subshells"],
     }))
 }
 
-/// The answer to a cell that has come to its end.
-pub fn executed(execution_count: u32, error: Option<&CellError>) -> Content {
+/// The answer to a cell that has come to its end, with what its expressions gave.
+pub fn executed(
+    execution_count: u32,
+    error: Option<&CellError>,
+    expressions: Content,
+    payload: &[Value],
+) -> Content {
     let status = if error.is_some() { "error" } else { "ok" };
     let mut content = fields(
-        json!({"status": status, "execution_count": execution_count, "user_expressions": {}, "payload": []}),
+        json!({"status": status, "execution_count": execution_count, "user_expressions": expressions, "payload": payload}),
     );
     content.extend(error.map(self::error).unwrap_or_default());
     content
@@ -89,6 +94,35 @@ pub fn aborted(execution_count: u32, why: &str) -> Content {
         "user_expressions": {},
         "payload": [],
     }))
+}
+
+/// Shows something beside the notebook rather than in it.
+pub fn page(bundle: MimeBundle) -> Value {
+    json!({"source": "page", "data": bundle, "start": 0})
+}
+
+/// What one of `user_expressions` gave.
+pub fn expression(outcome: Outcome) -> Value {
+    Value::Object(match outcome.error {
+        Some(error) => failed_expression(&error),
+        None => ok(json!({"data": outcome.result.unwrap_or_default(), "metadata": {}})),
+    })
+}
+
+fn failed_expression(error: &CellError) -> Content {
+    let mut content = self::error(error);
+    content.insert("status".to_owned(), json!("error"));
+    content
+}
+
+/// The answer to a request of the Debug Adapter Protocol, in that protocol's form: there is no debugger.
+pub fn no_debugger(seq: &Value, command: &Value) -> Content {
+    let why = "this kernel has no debugger: the picture below a cell shows what its threads did";
+    let mut content = refused(why);
+    content.extend(fields(
+        json!({"type": "response", "seq": 0, "request_seq": seq, "success": false, "command": command, "message": why}),
+    ));
+    content
 }
 
 pub fn error(error: &CellError) -> Content {
@@ -111,8 +145,34 @@ pub fn result(execution_count: u32, bundle: MimeBundle) -> Content {
     content
 }
 
+/// Where an answer comes from, for whoever wonders why it knows so little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// rust-analyzer, which knows every type.
+    Evaluator,
+    /// The table of names, while the evaluator is busy.
+    Names,
+}
+
+impl Origin {
+    fn metadata(self) -> Map<String, Value> {
+        match self {
+            Origin::Evaluator => Map::new(),
+            Origin::Names => fields(
+                json!({"threadbook": {"from": "names", "because": "a cell runs, or the kernel still starts: types are known again afterwards"}}),
+            ),
+        }
+    }
+}
+
 /// What could replace the text between two cursors.
-pub fn completions(code: &str, start: usize, end: usize, matches: &[Completion]) -> Content {
+pub fn completions(
+    code: &str,
+    start: usize,
+    end: usize,
+    matches: &[Completion],
+    from: Origin,
+) -> Content {
     let length = cursor::to_position(code, code.len());
     let (start, end) = (start.min(length), end.min(length));
     let texts: Vec<&str> = matches
@@ -123,16 +183,20 @@ pub fn completions(code: &str, start: usize, end: usize, matches: &[Completion])
         .iter()
         .map(|completion| json!({"start": start, "end": end, "text": completion.text, "type": completion.kind, "signature": completion.label}))
         .collect();
+    let mut metadata = from.metadata();
+    metadata.insert("_jupyter_types_experimental".to_owned(), typed.into());
     ok(json!({
         "matches": texts,
         "cursor_start": start,
         "cursor_end": end,
-        "metadata": {"_jupyter_types_experimental": typed},
+        "metadata": metadata,
     }))
 }
 
-pub fn inspection(bundle: Option<MimeBundle>) -> Content {
-    ok(json!({"found": bundle.is_some(), "data": bundle.unwrap_or_default(), "metadata": {}}))
+pub fn inspection(bundle: Option<MimeBundle>, from: Origin) -> Content {
+    ok(
+        json!({"found": bundle.is_some(), "data": bundle.unwrap_or_default(), "metadata": from.metadata()}),
+    )
 }
 
 pub fn completeness(completeness: Completeness) -> Content {
@@ -140,6 +204,7 @@ pub fn completeness(completeness: Completeness) -> Content {
         Completeness::Complete => json!({"status": "complete"}),
         Completeness::Incomplete { indent } => json!({"status": "incomplete", "indent": indent}),
         Completeness::Invalid => json!({"status": "invalid"}),
+        Completeness::Unknown => json!({"status": "unknown"}),
     })
 }
 

@@ -1,11 +1,11 @@
 //! What a client can ask: the content of a request, parsed once into a type that cannot be wrong.
 //!
-//! The types are those of `jupyter-protocol` but for `execute_request`, where clients may leave out fields that it demands, and `history_request`, whose
-//! fields have defaults in the specification.
+//! The types are those of `jupyter-protocol` but for `execute_request` and `inspect_request`, where clients may leave out fields that it demands, and
+//! `history_request`, whose fields have defaults in the specification.
 
-use jupyter_protocol::messaging::{CommOpen, CompleteRequest, InspectRequest, IsCompleteRequest};
-use serde::Deserialize;
+use jupyter_protocol::messaging::{CommOpen, CompleteRequest, IsCompleteRequest};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// A request that we know, with what it asks.
@@ -14,7 +14,7 @@ pub enum Request {
     KernelInfo,
     Execute(Execute),
     Complete(CompleteRequest),
-    Inspect(InspectRequest),
+    Inspect(Inspect),
     IsComplete(IsCompleteRequest),
     History(History),
     CommInfo,
@@ -24,6 +24,16 @@ pub enum Request {
     Interrupt,
     Shutdown {
         restart: bool,
+    },
+    CreateSubshell,
+    DeleteSubshell {
+        subshell_id: String,
+    },
+    ListSubshells,
+    /// A request of the Debug Adapter Protocol.
+    Debug {
+        seq: Value,
+        command: Value,
     },
     Unknown,
 }
@@ -41,6 +51,19 @@ pub struct Execute {
     /// Whether the client answers questions. One that does not say so does not.
     #[serde(default)]
     pub allow_stdin: bool,
+    /// What to evaluate after the cell, by the names under which the reply gives it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub user_expressions: Map<String, Value>,
+}
+
+/// Asks what a name is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Inspect {
+    pub code: String,
+    pub cursor_pos: usize,
+    /// 0: in short. Anything above: all that is known.
+    #[serde(default)]
+    pub detail_level: u64,
 }
 
 /// Asks for earlier cells.
@@ -75,6 +98,13 @@ fn yes() -> bool {
     true
 }
 
+/// Reads a field that some clients send as `null` when they mean nothing.
+fn null_is_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 impl Request {
     /// Parses the content of a message; the error says what is wrong with it.
     pub fn parse(
@@ -97,6 +127,20 @@ impl Request {
                     .get("restart")
                     .and_then(Value::as_bool)
                     .unwrap_or(false),
+            },
+            "create_subshell_request" => Request::CreateSubshell,
+            "delete_subshell_request" => {
+                #[derive(Deserialize)]
+                struct Which {
+                    subshell_id: String,
+                }
+                let Which { subshell_id } = typed(content)?;
+                Request::DeleteSubshell { subshell_id }
+            }
+            "list_subshell_request" => Request::ListSubshells,
+            "debug_request" => Request::Debug {
+                seq: content.get("seq").cloned().unwrap_or_default(),
+                command: content.get("command").cloned().unwrap_or_default(),
             },
             _ => Request::Unknown,
         })

@@ -61,7 +61,7 @@ pub enum ConnectionError {
 
 /// Reads a connection file.
 ///
-/// Fields that it does not know are left alone, since clients add their own. Logs a warning when other users can read the key.
+/// Fields that it does not know are left alone, since clients add their own. Logs a warning when other users can read the key, or put another one there.
 pub fn read(path: &Path) -> Result<ConnectionInfo, ConnectionError> {
     let unreadable = |source| ConnectionError::Unreadable {
         path: path.to_owned(),
@@ -69,9 +69,9 @@ pub fn read(path: &Path) -> Result<ConnectionInfo, ConnectionError> {
     };
     let text = fs::read(path).map_err(unreadable)?;
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode();
-    if mode & 0o044 != 0 {
+    if mode & 0o066 != 0 {
         tracing::warn!(
-            "connection file {}: other users can read it (mode {:o}), and with it the key that signs messages; run `chmod 600` on it",
+            "connection file {}: other users can read or change it (mode {:o}), and with it the key that signs messages; run `chmod 600` on it",
             path.display(),
             mode & 0o777
         );

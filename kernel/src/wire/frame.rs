@@ -3,6 +3,8 @@
 //! Bytes in, bytes out. Knows nothing of sockets or of what a message means.
 //! Rules: <https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol>.
 
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -43,6 +45,9 @@ pub enum FrameError {
     /// It was signed with another key, or changed on its way.
     #[error("signature does not match the key of the connection file")]
     WrongSignature,
+    /// The very same message came before.
+    #[error("it came before: its signature is that of an earlier message")]
+    Replayed,
     /// One of the four parts is no JSON object.
     #[error("{part} is not a JSON object")]
     NotAnObject {
@@ -59,11 +64,38 @@ pub enum FrameError {
     },
 }
 
-/// Signs and checks messages with the key of the connection file.
+/// How many signatures are remembered, the latest: as many as `jupyter_client` does.
+const REMEMBERED: usize = 1 << 16;
+
+/// Signs and checks messages with the key of the connection file. Clones share what they have seen.
 #[derive(Clone)]
 pub struct Signer {
     /// `None` when the key is empty: messages are then not signed, as Jupyter allows.
     mac: Option<Hmac<Sha256>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The signatures of the latest messages, at most [`REMEMBERED`] of them: 4 MiB.
+#[derive(Default)]
+struct Seen {
+    known: HashSet<[u8; 32]>,
+    oldest_first: VecDeque<[u8; 32]>,
+}
+
+impl Seen {
+    /// Notes a signature; `false` when it is known.
+    fn is_new(&mut self, signature: [u8; 32]) -> bool {
+        if !self.known.insert(signature) {
+            return false;
+        }
+        if self.oldest_first.len() == REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.oldest_first.push_back(signature);
+        true
+    }
 }
 
 impl Signer {
@@ -71,7 +103,10 @@ impl Signer {
     pub fn new(key: &str) -> Signer {
         let mac = (!key.is_empty())
             .then(|| Hmac::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length"));
-        Signer { mac }
+        Signer {
+            mac,
+            seen: Arc::default(),
+        }
     }
 
     fn sign(&self, parts: &[Bytes]) -> String {
@@ -94,7 +129,16 @@ impl Signer {
         })?;
         // In constant time: how long it takes tells nothing of how many bytes were right.
         mac.verify_slice(&signature)
-            .map_err(|_| FrameError::WrongSignature)
+            .map_err(|_| FrameError::WrongSignature)?;
+        // A message has an id and a date, so no two are the same: who sends one again has recorded it. The right signature has the right length.
+        let signature = signature
+            .try_into()
+            .map_err(|_| FrameError::WrongSignature)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.is_new(signature) {
+            true => Ok(()),
+            false => Err(FrameError::Replayed),
+        }
     }
 
     fn fed(&self, parts: &[Bytes]) -> Option<Hmac<Sha256>> {
@@ -121,6 +165,8 @@ pub struct Header {
     pub msg_id: String,
     /// Its type, such as `execute_request`.
     pub msg_type: String,
+    /// Which subshell it is for (5.5); `None` is the main shell.
+    pub subshell_id: Option<String>,
     raw: Bytes,
 }
 
@@ -134,6 +180,7 @@ impl Header {
         Header {
             msg_id,
             msg_type: msg_type.to_owned(),
+            subshell_id: None,
             raw: raw.to_string().into(),
         }
     }
@@ -147,6 +194,7 @@ impl Header {
         Ok(Header {
             msg_id: text("msg_id")?,
             msg_type: text("msg_type")?,
+            subshell_id: text("subshell_id").ok(),
             raw,
         })
     }
@@ -292,6 +340,49 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_came_before_is_refused() {
+        let signer = Signer::new("secret");
+        let frame = signed(&signer, [HEADER, "{}", "{}", "{}"]);
+        assert!(Message::decode(frame.clone(), &signer).is_ok());
+        // On another socket too, and by another peer.
+        let mut elsewhere = frame.clone();
+        elsewhere[0] = Bytes::from_static(b"another peer");
+        for again in [frame.clone(), elsewhere] {
+            let error = Message::decode(again, &signer.clone()).unwrap_err();
+            assert!(matches!(error, FrameError::Replayed), "{error}");
+        }
+        // A wrong signature does not take the place of a right one.
+        let other = Signer::new("secret");
+        let mut forged = frame.clone();
+        forged[3] = Bytes::from_static(b"{\"msg_id\":\"1\",\"msg_type\":\"x\"}");
+        assert!(matches!(
+            Message::decode(forged, &other),
+            Err(FrameError::WrongSignature)
+        ));
+        assert!(Message::decode(frame, &other).is_ok());
+
+        let unsigned = Signer::new("");
+        let frame = signed(&unsigned, [HEADER, "{}", "{}", "{}"]);
+        assert!((0..2).all(|_| Message::decode(frame.clone(), &unsigned).is_ok()));
+    }
+
+    #[test]
+    fn only_the_latest_signatures_are_remembered() {
+        let mut seen = Seen::default();
+        let signature = |n: usize| {
+            let mut signature = [0; 32];
+            signature[..8].copy_from_slice(&n.to_le_bytes());
+            signature
+        };
+        assert!((0..REMEMBERED + 10).all(|n| seen.is_new(signature(n))));
+        assert_eq!(
+            (seen.known.len(), seen.oldest_first.len()),
+            (REMEMBERED, REMEMBERED)
+        );
+        assert!(!seen.is_new(signature(10)) && seen.is_new(signature(9)));
+    }
+
+    #[test]
     fn the_parent_header_goes_back_byte_for_byte() {
         let signer = Signer::new("secret");
         let strange = r#"{ "msg_id":"1" , "msg_type":"x","unheard_of":[1,{"z":1,"a":2}] }"#;
@@ -403,7 +494,7 @@ mod tests {
 
     #[test]
     fn no_random_frame_panics() {
-        // A seed that never changes, so that a failure is found again: 200,000 frames made of whole, cut and spoiled parts.
+        // A seed that never changes, so that a failure is found again: a million frames made of whole, cut and spoiled parts.
         let mut state = 0x5eed_u64;
         let mut random = move |below: usize| {
             state = state
@@ -426,7 +517,7 @@ mod tests {
         ];
         let (signer, unsigned) = (Signer::new("secret"), Signer::new(""));
         let mut decoded = 0;
-        for _ in 0..200_000 {
+        for _ in 0..1_000_000 {
             let frame: Vec<Bytes> = (0..random(9))
                 .map(|_| {
                     let mut part = vocabulary[random(vocabulary.len())].as_bytes().to_vec();

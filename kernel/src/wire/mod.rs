@@ -3,8 +3,10 @@
 //! Knows what a message looks like, never what it means. Nothing of ours is used here.
 
 pub mod connection;
+pub mod folder;
 pub mod frame;
 mod guard;
+mod publisher;
 pub mod sockets;
 
 use std::fmt;

@@ -6,24 +6,28 @@
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io, thread};
 
 use bytes::Bytes;
 use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
-use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use zeromq::{
-    DealerSocket, Listener, PubSocket, RepSocket, RouterSocket, Socket, SocketRecv, SocketSend,
-    SubSocket, ZmqError, ZmqMessage,
+    DealerSocket, Listener, RepSocket, RouterSocket, Socket, SocketRecv, SocketSend, SubSocket,
+    ZmqError, ZmqMessage,
 };
 
 use super::Channel;
+use super::folder::PrivateFolder;
 use super::frame::{Message, Signer};
 use super::guard::{Door, guard};
+use super::publisher::{Publisher, Welcome};
 
 /// How many received messages wait for whoever reads them; then the sockets wait too.
 const INBOX: usize = 256;
+/// Longest time that a message waits for room in its peer's queue.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Why the sockets could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -79,9 +83,9 @@ pub struct Outbox {
     control: mpsc::UnboundedSender<Message>,
     stdin: mpsc::UnboundedSender<Message>,
     /// `None` on the client's side, which only listens there.
-    iopub: Option<mpsc::UnboundedSender<Message>>,
+    iopub: Option<(Publisher, Signer)>,
     /// Where the sockets behind the doorkeepers lie; removed with this. `None` on the client's side.
-    _folder: Option<TempDir>,
+    _folder: Option<PrivateFolder>,
     /// The doors are open as long as this is there.
     _open: Option<watch::Sender<()>>,
 }
@@ -94,7 +98,7 @@ impl Outbox {
             Channel::Control => &self.control,
             Channel::Stdin => &self.stdin,
             Channel::Iopub => match &self.iopub {
-                Some(queue) => queue,
+                Some((publisher, signer)) => return publisher.send(&message.encode(signer)),
                 None => {
                     return tracing::error!(
                         "{}: nobody can send on iopub but the kernel",
@@ -114,20 +118,21 @@ impl Outbox {
 
 /// Opens the kernel's five sockets, all of them before it returns.
 ///
-/// The heartbeat lives on a thread of its own, so that it beats whatever else the kernel does. To be called inside a tokio runtime.
-pub async fn listen(info: &ConnectionInfo) -> Result<(Outbox, Inbox), SocketError> {
+/// `welcome` makes the message that greets a new subscription to iopub. The heartbeat lives on a thread of its own, so that it beats whatever else the
+/// kernel does. To be called inside a tokio runtime.
+pub async fn listen(
+    info: &ConnectionInfo,
+    welcome: impl Fn(&str) -> Message + Send + Sync + 'static,
+) -> Result<(Outbox, Inbox), SocketError> {
     let shell = Bound::open(info, "shell_port", info.shell_port)?;
     let control = Bound::open(info, "control_port", info.control_port)?;
     let stdin = Bound::open(info, "stdin_port", info.stdin_port)?;
     let iopub = Bound::open(info, "iopub_port", info.iopub_port)?;
     let heartbeat = Bound::open(info, "hb_port", info.hb_port)?;
-    let folder = tempfile::Builder::new()
-        .prefix("threadbook-")
-        .tempdir()
-        .map_err(|source| SocketError::Guard {
-            channel: "the sockets",
-            source,
-        })?;
+    let folder = PrivateFolder::new().map_err(|source| SocketError::Guard {
+        channel: "the sockets",
+        source,
+    })?;
     let (open, still_open) = watch::channel(());
     let inside = (folder.path(), &still_open);
     let beside = (folder.path().to_owned(), still_open.clone());
@@ -138,6 +143,10 @@ pub async fn listen(info: &ConnectionInfo) -> Result<(Outbox, Inbox), SocketErro
 
     let signer = Signer::new(&info.key);
     let (incoming, inbox) = mpsc::channel(INBOX);
+    let welcome: Welcome = {
+        let signer = signer.clone();
+        Arc::new(move |topic| welcome(topic).encode(&signer))
+    };
     let outbox = Outbox {
         shell: own_both(
             shell.adopt::<RouterSocket>(inside, "shell").await?,
@@ -157,9 +166,14 @@ pub async fn listen(info: &ConnectionInfo) -> Result<(Outbox, Inbox), SocketErro
             &signer,
             &incoming,
         ),
-        iopub: Some(own_publisher(
-            iopub.adopt::<PubSocket>(inside, "iopub").await?,
-            signer,
+        iopub: Some((
+            Publisher::serve(iopub.0, still_open.clone(), welcome).map_err(|source| {
+                SocketError::Guard {
+                    channel: "iopub",
+                    source,
+                }
+            })?,
+            signer.clone(),
         )),
         _folder: Some(folder),
         _open: Some(open),
@@ -314,24 +328,6 @@ where
     queue
 }
 
-/// Starts the task that owns the kernel's end of iopub.
-///
-/// PUB, not XPUB, whose `send` waits for the slowest subscriber: one that never read stopped all of them after 1,514 messages of 16 KiB.
-fn own_publisher(mut socket: PubSocket, signer: Signer) -> mpsc::UnboundedSender<Message> {
-    let (queue, mut outgoing) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(message) = outgoing.recv().await {
-            write(&mut socket, Channel::Iopub, message, &signer).await;
-        }
-        // A PUB socket forgets what is queued when it is dropped. Each yield lets every task that can go on take a step: one hands the last messages to
-        // the subscribers' queues, the next writes them; the rest is for tasks that come between.
-        for _ in 0..16 {
-            tokio::task::yield_now().await;
-        }
-    });
-    queue
-}
-
 /// Starts the task that owns the client's end of iopub.
 fn own_subscriber(
     mut socket: SubSocket,
@@ -381,8 +377,13 @@ async fn write<S: SocketSend>(socket: &mut S, channel: Channel, message: Message
     let peer = message.identities.first().map(name_of).unwrap_or_default();
     let parts =
         ZmqMessage::try_from(message.encode(signer)).expect("a message has at least the delimiter");
-    if let Err(error) = socket.send(parts).await {
-        tracing::warn!("{channel}: {msg_type} did not reach peer {peer}: {error}");
+    // The library waits when a hundred thousand messages wait for one peer: such a peer does not read, and the others are not to wait for it.
+    match tokio::time::timeout(PATIENCE, socket.send(parts)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!("{channel}: {msg_type} did not reach peer {peer}: {error}");
+        }
+        Err(_) => tracing::warn!("{channel}: {msg_type} was dropped: peer {peer} does not read"),
     }
 }
 
