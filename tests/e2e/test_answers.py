@@ -74,7 +74,11 @@ class TestProtocol(jupyter_kernel_test.KernelTests):
     invalid_code_samples = ["}"]
     code_generate_error = 'panic!("burnt");'
     code_execute_result = [{"code": "100 + 23", "result": "123"}, {"code": '"bread"', "result": '"bread"'}, {"code": "2 + 2", "result": "4"}]
-    code_display_data = [{"code": 'spawn_named("ada", || ()).join().unwrap();', "mime": TIMELINE}]
+    code_display_data = [
+        {"code": 'spawn_named("ada", || ()).join().unwrap();', "mime": TIMELINE},
+        {"code": 'display_html("<b>rye</b>");', "mime": "text/html"},
+    ]
+    code_clear_output = "clear_output(false);"
     code_page_something = "?spawn"
     code_inspect_sample = "spawn"
     # The first of `code_execute_result`, and nothing else that any test runs: history is kept between kernels.

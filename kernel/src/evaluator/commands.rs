@@ -100,7 +100,7 @@ pub fn split(text: &str) -> Result<Split, String> {
         has_dep: false,
     };
     for line in text[..head].split_inclusive('\n') {
-        let command = is_command(line).then(|| line.trim()).unwrap_or_default();
+        let command = if is_command(line) { line.trim() } else { "" };
         let (name, argument) = command
             .split_once(char::is_whitespace)
             .map_or((command, ""), |(name, argument)| (name, argument.trim()));

@@ -342,7 +342,7 @@ impl Reader {
         } else if let Some((prompt, password)) = question(json) {
             self.flush();
             match self.stdin.ask(&prompt, password) {
-                Asked::Ask(event) => (self.events)(event),
+                Asked::Ask(event) => (self.events)(*event),
                 Asked::Nobody => self.shared.lock().record.asked_in_vain = true,
                 Asked::Nothing => {}
             }

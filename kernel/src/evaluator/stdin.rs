@@ -61,7 +61,7 @@ struct Cell {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// It goes to the person.
-    Ask(Event),
+    Ask(Box<Event>),
     /// Nobody can be asked: the reader finds the end of the file.
     Nobody,
     /// It is out already, or no cell runs.
@@ -131,11 +131,11 @@ impl Stdin {
             Some(cell) if cell.asked => Asked::Nothing,
             Some(cell) if cell.may_ask => {
                 cell.asked = true;
-                Asked::Ask(Event::InputRequest {
+                Asked::Ask(Box::new(Event::InputRequest {
                     job: cell.job,
                     prompt: prompt.to_owned(),
                     password,
-                })
+                }))
             }
             Some(cell) => {
                 cell.writer = None;
@@ -320,7 +320,7 @@ mod tests {
             prompt: "name? ".into(),
             password: true,
         };
-        assert_eq!(stdin.ask("name? ", true), Asked::Ask(question));
+        assert_eq!(stdin.ask("name? ", true), Asked::Ask(Box::new(question)));
         assert_eq!(stdin.ask("", false), Asked::Nothing, "one at a time");
         let mut worker = File::open(stdin.path()).expect("the worker's end");
         stdin.answer("Ada");

@@ -167,6 +167,9 @@ impl Work {
     }
 }
 
+/// What is still to be evaluated, by its name, and what the others gave.
+type Expressions = (VecDeque<(String, Value)>, Map<String, Value>);
+
 struct Running {
     job: JobId,
     asker: Asker,
@@ -177,7 +180,7 @@ struct Running {
     /// Whether it waits for an answer.
     asks: bool,
     /// What of its expressions is still to be evaluated, and what the others gave. `Some` once the cell itself has come to its end.
-    expressions: Option<(VecDeque<(String, Value)>, Map<String, Value>)>,
+    expressions: Option<Expressions>,
 }
 
 impl Session {
@@ -206,14 +209,14 @@ impl Session {
         match input {
             Input::Started => out.push(publish(None, "status", reply::status("starting"))),
             Input::Request { channel, message } => self.request(channel, message, &mut out),
-            Input::Answer(message) => self.answered(message, &mut out),
+            Input::Answer(message) => self.answered(&message, &mut out),
             Input::Evaluator(event) => self.event(event, &mut out),
         }
         out
     }
 
     /// A person's answer, when it comes from where the question went. A late one, to a cell that is over, is nothing.
-    fn answered(&mut self, message: Message, out: &mut Vec<Output>) {
+    fn answered(&mut self, message: &Message, out: &mut Vec<Output>) {
         let asked = self
             .running
             .as_mut()
@@ -725,12 +728,12 @@ impl Session {
                 let asked = std::mem::take(&mut execute.user_expressions);
                 self.show_outcome(&running, outcome.clone(), out);
                 if failed || asked.is_empty() {
-                    return self.end_cell(running, outcome.error, Map::new(), out);
+                    return self.end_cell(running, outcome.error.as_ref(), &Map::new(), out);
                 }
                 (asked.into_iter().collect(), Map::new())
             }
             // The evaluator mixed up its tickets: the request gets its one reply all the same.
-            (None, _) => return self.end_cell(running, outcome.error, Map::new(), out),
+            (None, _) => return self.end_cell(running, outcome.error.as_ref(), &Map::new(), out),
         };
         let mut answers = answers;
         while let Some((name, expression)) = left.front() {
@@ -760,7 +763,7 @@ impl Session {
             self.running = Some(running);
             return;
         }
-        self.end_cell(running, None, answers, out);
+        self.end_cell(running, None, &answers, out);
     }
 
     /// Shows what a cell leaves behind.
@@ -801,8 +804,8 @@ impl Session {
     fn end_cell(
         &mut self,
         running: Running,
-        error: Option<CellError>,
-        expressions: Map<String, Value>,
+        error: Option<&CellError>,
+        expressions: &Map<String, Value>,
         out: &mut Vec<Output>,
     ) {
         let Running {
@@ -823,12 +826,7 @@ impl Session {
         finish(
             channel,
             asker,
-            Some(reply::executed(
-                execution_count,
-                error.as_ref(),
-                expressions,
-                &[],
-            )),
+            Some(reply::executed(execution_count, error, expressions, &[])),
             out,
         );
         if error.is_some() && execute.stop_on_error {
@@ -865,8 +863,8 @@ impl Session {
                 let known = bundle.or_else(|| self.names.inspect(name, name.len(), true));
                 let unknown =
                     || fields(json!({"text/plain": format!("nothing is known of `{name}`")}));
-                let page = reply::page(known.unwrap_or_else(unknown));
-                reply::executed(running.execution_count, None, Map::new(), &[page])
+                let page = reply::page(&known.unwrap_or_else(unknown));
+                reply::executed(running.execution_count, None, &Map::new(), &[page])
             }
             Work::Inspect {
                 code,

@@ -72,7 +72,7 @@ pub fn kernel_info(versions: &Versions) -> Content {
 pub fn executed(
     execution_count: u32,
     error: Option<&CellError>,
-    expressions: Content,
+    expressions: &Content,
     payload: &[Value],
 ) -> Content {
     let status = if error.is_some() { "error" } else { "ok" };
@@ -97,7 +97,7 @@ pub fn aborted(execution_count: u32, why: &str) -> Content {
 }
 
 /// Shows something beside the notebook rather than in it.
-pub fn page(bundle: MimeBundle) -> Value {
+pub fn page(bundle: &MimeBundle) -> Value {
     json!({"source": "page", "data": bundle, "start": 0})
 }
 
