@@ -28,7 +28,7 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
                     Some(wait)
                 }
                 State::Sleeping => Some(json!({"reason": "sleep", "object": null})),
-                State::Running | State::Ready | State::Computing => None,
+                State::Running | State::Ready | State::Computing | State::Unknown => None,
             });
             json!({
                 "name": lane.name,
@@ -37,6 +37,7 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
                 "end": match lane.end {
                     LaneEnd::Done => "done",
                     LaneEnd::Alive => "alive",
+                    LaneEnd::Unknown => "unknown",
                     LaneEnd::Panicked(_) => "panicked",
                     LaneEnd::Cut(Cause::Deadlock) => "deadlocked",
                     LaneEnd::Cut(Cause::Program) => "program",

@@ -83,6 +83,7 @@ mod tests {
     use threadbook_timeline::fold::fold;
     use threadbook_timeline::format::Event;
     use threadbook_timeline::script::{Random, trace};
+    use threadbook_timeline::trace::Gap;
 
     fn picture(script: &str) -> Picture {
         let place_of = |site: u16| {
@@ -341,6 +342,54 @@ mod tests {
         80 µs in all
           thread 1 waited 60 µs for a message on channel `orders` (cell 4 line 8), and still did at the end
         ");
+    }
+
+    #[test]
+    fn what_was_not_kept_is_told_and_not_guessed() {
+        let mut trace = trace(
+            "main spawn ada; main spawn grace; main spawn _x; ada take till; grace want till :7; grace gap; ada gap; @400 ada release till; ada exit; \
+             @500 main join grace :9; main make channel orders; main send orders; main end",
+        );
+        trace.gap = Some(Gap {
+            from: 60_000,
+            until: 400_000,
+        });
+        trace.dropped = 1_234_567;
+        let picture = draw(&fold(&trace), &|_| None, "t");
+        insta::assert_snapshot!(picture.text, @r"
+        main      ##########################################################################JJJ# done
+        ada       .-----####?????????????????????????????????????????????????##................. done
+        grace     ..-----LL????????????????????????????????????????????????????????????????????? unknown
+        thread 1  ....?????????????????????????????????????????????????????????????????????????? unknown
+
+        # running   - ready   L waits for a lock   J waits for a task to end   ? not kept   . not alive
+        530 µs in all
+        more happened than there is room for: 1,234,567 events are missing here, from 60 µs to 400 µs; the first and the last ones were kept
+          main waited 20 µs for grace to end
+          grace waited at least 10 µs for lock `till`; how that ended was not kept
+        ");
+        let missing = "more happened than there is room for: 1,234,567 events are missing here, from 60 µs to 400 µs; the first and the last ones were kept";
+        for words in [
+            missing,
+            "data-t=\"not all was kept\"",
+            "data-t=\"not kept\"",
+            "grace: how it went on was not kept",
+            "thread 1: how it went on was not kept",
+            "as far as was seen, at most",
+            "class=\"miss\"",
+        ] {
+            assert!(picture.html.contains(words), "{words}");
+        }
+        tags_of(&picture.html);
+        let json = &picture.json;
+        assert_eq!(
+            (&json["dropped"], &json["concurrent"]),
+            (&1_234_567.into(), &serde_json::json!([]))
+        );
+        let ends: Vec<_> = (0..4)
+            .map(|lane| json["lanes"][lane]["end"].clone())
+            .collect();
+        assert_eq!(ends, ["done", "done", "unknown", "unknown"]);
     }
 
     #[test]

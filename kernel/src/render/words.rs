@@ -79,6 +79,7 @@ impl Words<'_> {
             }
             State::Ready => format!("{name} could go on, and did after {long}"),
             State::Sleeping => format!("{name} slept {long}{place}"),
+            State::Unknown => format!("what {name} did in these {long} was not kept"),
             State::Blocked { reason, object } => {
                 let what = self.awaited(reason, object);
                 match (span.until, span.woken_by) {
@@ -92,6 +93,9 @@ impl Words<'_> {
                     (_, Some(by)) => format!(
                         "{name} waited {long} for {what}{place}; let go by {}",
                         self.task(by)
+                    ),
+                    (_, None) if is_lost_after(lane, span) => format!(
+                        "{name} waited at least {long} for {what}{place}; how that ended was not kept"
                     ),
                     (_, None) => format!("{name} waited {long} for {what}{place}"),
                 }
@@ -130,7 +134,7 @@ impl Words<'_> {
             match span.state {
                 State::Running | State::Computing => ran = ran.saturating_add(long),
                 State::Blocked { .. } => waited = waited.saturating_add(long),
-                State::Ready | State::Sleeping => {}
+                State::Ready | State::Sleeping | State::Unknown => {}
             }
         }
         (Nanos(ran), Nanos(waited))
@@ -150,6 +154,7 @@ impl Words<'_> {
                 }
                 _ => "still alive".into(),
             },
+            LaneEnd::Unknown => "how it went on was not kept".into(),
         }
     }
 
@@ -214,19 +219,56 @@ impl Words<'_> {
             parts.push(format!("{} more", self.timeline.lanes.len() - 8));
         }
         if self.timeline.lanes.len() > 1 {
+            let at_most = if self.timeline.gap.is_some() {
+                "as far as was seen, at most"
+            } else {
+                "at most"
+            };
             parts.push(format!(
-                "at most {} at once, main left out",
+                "{at_most} {} at once, main left out",
                 self.timeline.max_running
             ));
         }
-        if self.timeline.dropped > 0 {
-            parts.push(format!(
-                "{} events found no room and are missing",
-                self.timeline.dropped
-            ));
-        }
+        parts.extend(self.missing());
         parts.join(" · ")
     }
+
+    /// What was not kept, and when; `None` when all was.
+    pub fn missing(&self) -> Option<String> {
+        let (from, until) = self.timeline.gap?;
+        let so_many = match self.timeline.dropped {
+            1 => "1 event is".into(),
+            many => format!("{} events are", thousands(many)),
+        };
+        let when = if until == self.timeline.end {
+            format!("from {} on", duration(from))
+        } else {
+            format!("from {} to {}", duration(from), duration(until))
+        };
+        Some(format!(
+            "more happened than there is room for: {so_many} missing here, {when}; the first and the last ones were kept"
+        ))
+    }
+}
+
+/// A number as people write it: 1,234,567.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Whether it is not known what the task did after this.
+fn is_lost_after(lane: &Lane, span: &Span) -> bool {
+    let next = lane.spans.partition_point(|other| other.from <= span.from);
+    let next = lane.spans.get(next);
+    next.is_some_and(|next| next.state == State::Unknown)
 }
 
 /// On which worker a green task ran, and whether it let no other one have it.

@@ -20,6 +20,7 @@
 //! | `sleep`, `on`, `wake T` | waits for time, goes on after any wait, lets `T` go on |
 //! | `deadlock T`, `cut` | finds that `T` waits in vain (`=1` in a ring, `=0` with all others), is ended from outside by cause `=N` |
 //! | `hogged`, `resumed` | had its worker for `=N` µs too long, runs on after `yield` |
+//! | `gap` | what it did from here to its next statement is missing |
 //! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel` (with room for `=N`), `lock`, `group`, `cell` |
 
 use std::collections::{HashMap, VecDeque};
@@ -56,6 +57,7 @@ pub fn trace(text: &str) -> Trace {
         events: script.events,
         ticks_per_second: 1_000_000_000,
         dropped: 0,
+        gap: None,
     }
 }
 
@@ -313,6 +315,7 @@ impl Script {
             "observe" => self.event(task, Kind::ObserveBegin, 0, number, 0),
             "observed" => self.event(task, Kind::ObserveEnd, 0, number, 0),
             "resumed" => self.event(task, Kind::Resumed, 0, 0, 0),
+            "gap" => self.event(task, Kind::Gap, 0, 0, 0),
             "hogged" => self.event(task, Kind::Hogged, 0, number, 0),
             _ => panic!("`{statement}`: there is no verb `{verb}`"),
         }

@@ -316,6 +316,7 @@ struct Over;
 impl Drop for Over {
     fn drop(&mut self) {
         task::leave();
+        recorder::leave();
         census::thread_ends();
     }
 }
