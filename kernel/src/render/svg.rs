@@ -12,7 +12,7 @@ use threadbook_timeline::fold::{Edge, EdgeKind, Lane, LaneEnd, Nanos, Object, Sp
 use threadbook_timeline::format::{Cause, ObjectKind, Reason};
 
 use super::axis::{Axis, duration};
-use super::words::Words;
+use super::words::{LEFT_ALIVE, Words};
 use super::{left_out, shown_lanes};
 
 const WIDTH_PX: f64 = 940.0;
@@ -54,7 +54,7 @@ ID{color:var(--jp-ui-font-color1,var(--vscode-editor-foreground,#222));font:12px
 ID .d{position:relative;width:WIDTHpx;height:HEIGHTpx;overflow:hidden}ID .x{overflow-x:auto}ID svg{position:absolute;left:0;top:0;width:WIDTHpx;height:HEIGHTpx;max-width:none}\
 ID .u{display:none}ID b{position:absolute;font-weight:400;white-space:pre;line-height:14px;pointer-events:none}ID b::before,ID p::before{content:attr(data-t)}\
 ID b.r{transform:translateX(-50%);font-size:10px;opacity:.75}ID b.w{font-size:10px;padding:0 3px;border-radius:2px;line-height:11px;background:var(--jp-layout-color0,var(--vscode-editor-background,#fff))}\
-ID b.o{font-size:10px;opacity:.8}ID i{position:absolute}ID i:hover{outline:1.5px solid currentColor}ID p{margin:2px 0;font-size:11px;opacity:.85}\
+ID b.o{font-size:10px;opacity:.8}ID i{position:absolute}ID i:hover{outline:1.5px solid currentColor}ID p{margin:2px 0;font-size:11px;opacity:.85}ID p.a{margin-left:14px}\
 ID .run,ID .comp{fill:#009e73}ID .ready{fill:#f0e442;stroke:#7a7300;stroke-width:.8}ID .sleep{fill:#999}ID .hold{fill:#e69f00}\
 ID .lock{fill:url(#PRE-lock);stroke:#d55e00}ID .chan{fill:url(#PRE-chan);stroke:#0072b2}ID .wait{fill:url(#PRE-wait);stroke:#cc79a7}\
 ID .gone{fill:none;stroke:currentColor;stroke-width:.8;stroke-dasharray:2 3;opacity:.6}ID .miss{fill:currentColor;opacity:.07}ID .dead{fill:url(#PRE-dead);stroke:currentColor;stroke-width:.8}ID .ring{stroke:#d55e00;stroke-width:2;fill:none}\
@@ -795,11 +795,22 @@ impl<'a> Sheet<'a> {
                 self.arrows_left_out
             );
         }
+        let mut alive = String::new();
+        for (at, sentence) in self.words.left_alive().iter().enumerate() {
+            if at == 0 {
+                _ = write!(alive, "<p data-t=\"{LEFT_ALIVE}\"></p>");
+            }
+            _ = write!(
+                alive,
+                "<p class=\"a\" data-t=\"{}\"></p>",
+                escaped(sentence)
+            );
+        }
         format!(
             "<div id=\"{prefix}\"><style>{style}</style>\
              <div class=\"u\">The drawing shows once this notebook is trusted (File, Trust Notebook). The same as text:<pre>{}</pre></div>\
              <div class=\"x\"><div class=\"d\"><svg role=\"img\" aria-label=\"{}\" width=\"{WIDTH_PX}\" height=\"{height}\" viewBox=\"0 0 {WIDTH_PX} {height}\" xmlns=\"http://www.w3.org/2000/svg\">{patterns}{}</svg>{hovers}{}</div></div>\
-             <p data-t=\"{}\"></p>{}</div>",
+             <p data-t=\"{}\"></p>{alive}{}</div>",
             escaped(text),
             escaped(&self.words.label()),
             self.shapes,

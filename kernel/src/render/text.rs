@@ -6,7 +6,7 @@ use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State};
 use threadbook_timeline::format::{Cause, Reason};
 
 use super::axis::{Axis, duration};
-use super::words::Words;
+use super::words::{LEFT_ALIVE, Words};
 use super::{left_out, shown_lanes};
 
 /// Longest a line is.
@@ -103,6 +103,13 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     }
     if waits.len() > MOST_WAITS {
         _ = writeln!(text, "  and {} more waits", waits.len() - MOST_WAITS);
+    }
+    let alive = words.left_alive();
+    if !alive.is_empty() {
+        _ = writeln!(text, "{LEFT_ALIVE}");
+    }
+    for sentence in alive {
+        _ = writeln!(text, "  {sentence}");
     }
     text
 }

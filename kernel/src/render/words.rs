@@ -1,12 +1,17 @@
 //! The sentences below and behind the picture: who waited, for how long, for what, where, and who ended it.
 
 use threadbook_timeline::fold::{
-    Deadlock, Lane, LaneEnd, Nanos, Object, Ring, Span, State, Timeline,
+    Deadlock, Hold, Lane, LaneEnd, Nanos, Object, Ring, Span, State, Timeline, Use,
 };
-use threadbook_timeline::format::{Cause, Reason};
+use threadbook_timeline::format::{Cause, MAIN_TASK, Reason};
 
 use super::Place;
 use super::axis::duration;
+
+/// Of how many tasks that outlive their cell it is said what they do.
+const MOST_ALIVE: usize = 8;
+/// What stands above that.
+pub const LEFT_ALIVE: &str = "still alive when the cell ended:";
 
 /// What the sentences need besides the span they speak of.
 pub struct Words<'a> {
@@ -155,6 +160,96 @@ impl Words<'_> {
                 _ => "still alive".into(),
             },
             LaneEnd::Unknown => "how it went on was not kept".into(),
+        }
+    }
+
+    /// What the tasks do that outlive their cell: a sentence each for the first few of them, then how many more there are. Mostly empty.
+    pub fn left_alive(&self) -> Vec<String> {
+        let mut sentences: Vec<String> = self
+            .timeline
+            .left_alive()
+            .take(MOST_ALIVE)
+            .map(|lane| self.does(lane))
+            .collect();
+        let more = self.timeline.left_alive().count() - sentences.len();
+        if more > 0 {
+            sentences.push(format!("and {more} more"));
+        }
+        sentences
+    }
+
+    /// What a task does that is alive at the end, and what is known of who could end its wait.
+    fn does(&self, lane: &Lane) -> String {
+        let name = &lane.name;
+        let Some(span) = lane.spans.last() else {
+            return format!("{name} is alive");
+        };
+        let place = self.place(span.site);
+        match span.state {
+            State::Blocked { reason, object } => {
+                let awaited = self.awaited(reason, object);
+                let who = self.who_could_end(lane, reason, object);
+                format!("{name} waits for {awaited}{place}{who}")
+            }
+            State::Sleeping => format!("{name} sleeps{place}"),
+            State::Computing => format!("{name} computes{place}"),
+            State::Ready if lane.started.is_none() => format!("{name} has not begun yet{place}"),
+            State::Ready => format!("{name} could go on"),
+            State::Running | State::Unknown => format!("{name} runs"),
+        }
+    }
+
+    /// Who could end a wait, as far as that was seen: `; a sender is alive, last used by main (cell 4 line 9)`.
+    fn who_could_end(&self, lane: &Lane, reason: Reason, object: u32) -> String {
+        let Some(thing) = self.timeline.object(object) else {
+            return String::new();
+        };
+        let end_of_channel = |end: &str, used: &str, last: Option<Use>| {
+            let last = last.filter(|last| self.timeline.gap.is_none_or(|gap| last.at >= gap.1));
+            let by = match last {
+                Some(last) if last.task == lane.task => {
+                    format!("last used by itself{}", self.place(last.site))
+                }
+                Some(last) => {
+                    let task = self.timeline.lane(last.task);
+                    let over = match task.map(|task| &task.end) {
+                        Some(LaneEnd::Alive | LaneEnd::Unknown) | None => "",
+                        Some(_) if last.task == MAIN_TASK => "",
+                        Some(_) => ", which has ended",
+                    };
+                    let (task, place) = (self.task(last.task), self.place(last.site));
+                    format!("last used by {task}{over}{place}")
+                }
+                None if self.timeline.gap.is_some() => return format!("; a {end} of it is alive"),
+                None => format!("and nobody has {used} in this cell"),
+            };
+            format!("; a {end} of it is alive, {by}")
+        };
+        match reason {
+            Reason::Recv => end_of_channel("sender", "sent to it", thing.sent_by),
+            Reason::Send => end_of_channel("receiver", "received from it", thing.received_by),
+            Reason::Lock | Reason::Read | Reason::Write => {
+                let holds = self.timeline.lanes.iter().flat_map(|lane| {
+                    let open = |hold: &&Hold| hold.object == object && hold.until.is_none();
+                    lane.holds.iter().filter(open).map(move |hold| (lane, hold))
+                });
+                // Of a lane that is not seen to its end nothing is known of what it gave back.
+                let seen = |(lane, _): &(&Lane, &Hold)| lane.end != LaneEnd::Unknown;
+                match holds.filter(seen).last() {
+                    Some((holder, hold)) if holder.task == lane.task => {
+                        format!(", which it has itself{}", self.place(hold.site))
+                    }
+                    Some((holder, hold)) => {
+                        format!(", which {} has{}", holder.name, self.place(hold.site))
+                    }
+                    None => String::new(),
+                }
+            }
+            Reason::Wait if self.timeline.gap.is_none() => match thing.counter.last() {
+                Some((_, count)) => format!("; its counter is {count}"),
+                None => String::new(),
+            },
+            _ => String::new(),
         }
     }
 

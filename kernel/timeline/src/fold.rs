@@ -266,6 +266,21 @@ pub struct Object {
     /// What can be counted on it, at each change: messages in a channel, a wait group's counter, a lock's holder (a task, 0 for none), how many have a
     /// read-write lock, a cell's value.
     pub counter: Vec<(Nanos, u32)>,
+    /// For a channel: who sent to it last.
+    pub sent_by: Option<Use>,
+    /// For a channel: who received from it last.
+    pub received_by: Option<Use>,
+}
+
+/// Who used something, and where in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The task.
+    pub task: u32,
+    /// When.
+    pub at: Nanos,
+    /// Where.
+    pub site: Option<u16>,
 }
 
 /// Names from earlier recordings, for tasks and objects that live longer than one.
@@ -304,6 +319,15 @@ impl Timeline {
     /// Gives the lane of a task.
     pub fn lane(&self, task: u32) -> Option<&Lane> {
         self.lanes.get(*self.lane_places.get(&task)?)
+    }
+
+    /// The tasks that outlive their cell. Empty as long as it runs, and when its process ended before it did: then none of them is alive.
+    pub fn left_alive(&self) -> impl Iterator<Item = &Lane> {
+        let is_over = self
+            .lane(MAIN_TASK)
+            .is_some_and(|main| main.ended.is_some());
+        let alive = move |lane: &&Lane| is_over && lane.end == LaneEnd::Alive;
+        self.lanes.iter().filter(alive)
     }
 
     /// Gives an object.
@@ -536,14 +560,14 @@ impl<'a> Fold<'a> {
                 let known = self.published(at, index);
                 self.sent
                     .insert((event.obj, event.seq), (event.task, now, known));
-                self.object(event.obj, ObjectKind::Channel)
-                    .counter
-                    .push((now, event.aux));
+                let channel = self.object(event.obj, ObjectKind::Channel);
+                channel.counter.push((now, event.aux));
+                channel.sent_by = Some(used(event, now, place));
             }
             Kind::Received => {
-                self.object(event.obj, ObjectKind::Channel)
-                    .counter
-                    .push((now, event.aux));
+                let channel = self.object(event.obj, ObjectKind::Channel);
+                channel.counter.push((now, event.aux));
+                channel.received_by = Some(used(event, now, place));
                 if let Some((from, left, known)) = self.sent.remove(&(event.obj, event.seq)) {
                     self.tasks[at].ended.join(&known);
                     self.edge(EdgeKind::Message, (from, left), at, event.obj, event.seq);
@@ -1162,6 +1186,8 @@ impl<'a> Fold<'a> {
                 named,
                 made_at: None,
                 counter: Vec::new(),
+                sent_by: None,
+                received_by: None,
             });
             self.objects.len() - 1
         });
@@ -1281,6 +1307,14 @@ fn waiting(reason: Reason, object: u32) -> State {
         State::Sleeping
     } else {
         State::Blocked { reason, object }
+    }
+}
+
+fn used(event: &Event, at: Nanos, place: Where) -> Use {
+    Use {
+        task: event.task,
+        at,
+        site: place.site,
     }
 }
 
