@@ -185,6 +185,35 @@ fn a_waiting_partner_makes_the_try_forms_succeed() {
 }
 
 #[test]
+fn a_deadline_that_has_passed_takes_what_is_there_and_waits_for_nothing() {
+    in_time(|| {
+        let past = Instant::now();
+        let (tx, rx) = bounded(1);
+        assert_eq!(rx.recv_deadline(past), Err(RecvTimeoutError::Timeout));
+        assert_eq!(tx.send_deadline(1, past), Ok(()), "there is room");
+        assert_eq!(
+            tx.send_deadline(2, past),
+            Err(SendTimeoutError::Timeout(2)),
+            "the message comes back"
+        );
+        assert_eq!(rx.recv_deadline(past), Ok(1));
+        drop(tx);
+        assert_eq!(rx.recv_deadline(past), Err(RecvTimeoutError::Disconnected));
+    });
+}
+
+#[test]
+fn what_rang_by_the_clock_fills_its_channel() {
+    in_time(|| {
+        let alarm = after(ms(1));
+        until("it to ring", || alarm.is_full());
+        assert_eq!(alarm.len(), 1);
+        alarm.recv().unwrap();
+        assert!(!alarm.is_full());
+    });
+}
+
+#[test]
 fn ends_that_are_gone_are_told() {
     in_time(|| {
         let (tx, rx) = channel();

@@ -869,4 +869,49 @@ with_both! {
             assert_eq!((tx.capacity(), rx.capacity()), (Some(room), Some(room)));
         }
     }
+
+    fn a_full_channel_says_so() {
+        let (tx, rx) = bounded(1);
+        assert!(!tx.is_full() && !rx.is_full());
+        tx.send(0).unwrap();
+        assert!(tx.is_full() && rx.is_full());
+        let (tx, rx): (Sender<i32>, Receiver<i32>) = bounded(0);
+        assert!(tx.is_full() && rx.is_full() && tx.is_empty() && rx.is_empty());
+        let (tx, rx): (Sender<i32>, Receiver<i32>) = channel();
+        assert!(!tx.is_full() && !rx.is_full());
+    }
+
+    fn two_ends_say_whether_they_belong_together() {
+        let (tx, rx) = channel::<usize>();
+        let (another_tx, another_rx) = channel::<usize>();
+        assert!(tx.same_channel(&tx.clone()) && rx.same_channel(&rx.clone()));
+        assert!(!tx.same_channel(&another_tx) && !rx.same_channel(&another_rx));
+    }
+
+    fn send_deadline() {
+        let (tx, rx) = bounded(0);
+        let soon = Instant::now() + Duration::from_millis(2);
+        assert_eq!(tx.send_deadline(1, soon), Err(SendTimeoutError::Timeout(1)));
+        let receiver = spawn(move || {
+            assert_eq!(rx.recv(), Ok(2));
+            drop(rx);
+        });
+        let later = Instant::now() + Duration::from_secs(30);
+        assert_eq!(tx.send_deadline(2, later), Ok(()));
+        receiver.join().unwrap();
+        assert_eq!(tx.send_deadline(3, later), Err(SendTimeoutError::Disconnected(3)));
+    }
+
+    fn recv_deadline() {
+        let (tx, rx) = channel();
+        let soon = Instant::now() + Duration::from_millis(2);
+        assert_eq!(rx.recv_deadline(soon), Err(RecvTimeoutError::Timeout));
+        spawn(move || {
+            tx.send(5).unwrap();
+            drop(tx);
+        });
+        let later = Instant::now() + Duration::from_secs(30);
+        assert_eq!(rx.recv_deadline(later), Ok(5));
+        assert_eq!(rx.recv_deadline(later), Err(RecvTimeoutError::Disconnected));
+    }
 }
