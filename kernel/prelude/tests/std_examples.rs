@@ -3,27 +3,9 @@
 //!
 //! Left out is what is not stable, what needs a `const fn` (a lock in a `static`: ours record where they were made), `thread::Builder`, and `select!`.
 
-/// Longest that an example may take.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+mod common;
 
-/// Runs an example in a thread of its own, and fails when it does not come back.
-#[track_caller]
-fn in_time(example: impl FnOnce() + Send + 'static) {
-    let (done, result) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        example();
-        done.send(()).unwrap_or(());
-    });
-    match result.recv_timeout(DEADLINE) {
-        Ok(()) => {}
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-            panic!("still waiting after {DEADLINE:?}")
-        }
-        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
-        }
-    }
-}
+use common::in_time;
 
 /// The same examples in two modules that differ in their `use` lines alone.
 macro_rules! with_both {
