@@ -248,7 +248,8 @@ numbered! {
         Panic = 6,
         /// Task `obj` is called `aux` (a [`NameId`]).
         NameTask = 7,
-        /// `task` made the object `obj`. `aux`: an [`ObjectKind`]. `seq`: a channel's capacity (`u32::MAX`: unbounded), else 0. `site`: where.
+        /// `task` made the object `obj`. `aux`: an [`ObjectKind`]. `seq`: a channel's capacity (`u32::MAX`: unbounded), for how many a barrier is, else 0.
+        /// `site`: where.
         NewObject = 8,
         /// Object `obj` is called `aux` (a [`NameId`]).
         NameObject = 9,
