@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
 
 use super::green::{self, Coroutine};
-use super::{Body, census, lock};
+use super::{Body, census, ending, lock, program};
 use crate::recorder;
 use crate::wait::Wait;
 
@@ -61,6 +61,8 @@ pub struct Task {
     told_in_vain: AtomicBool,
     /// Whether the panic hook told of the panic that unwinds it.
     panic_told: AtomicBool,
+    /// Whether it runs in a destructor of a thread-local, behind the task that its thread was started for.
+    in_destructors: bool,
     /// What it waits for. Lives on its stack while it waits; looked at when all are asleep, and then nothing moves.
     waits: AtomicPtr<Wait<'static>>,
     /// Its place on the [`ROSTER`]: the part, and the seat there.
@@ -190,6 +192,7 @@ impl Task {
             unwinds: AtomicBool::new(false),
             told_in_vain: AtomicBool::new(false),
             panic_told: AtomicBool::new(false),
+            in_destructors: false,
             waits: AtomicPtr::new(std::ptr::null_mut()),
             seat: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -268,7 +271,12 @@ impl Task {
 
     /// Whether telling it to end would have an effect. It has none on one that was told before and unwinds, and waits in a destructor.
     pub fn can_be_ended(&self) -> bool {
-        !self.unwinds() && !self.told_in_vain.load(Ordering::Relaxed)
+        !self.unwinds() && !self.told_in_vain.load(Ordering::Relaxed) && !self.in_destructors
+    }
+
+    /// Whether unwinding it would end the process.
+    pub fn must_not_unwind(&self) -> bool {
+        self.in_destructors
     }
 
     /// Notes that it was told to end, and cannot unwind for it, as it unwinds already.
@@ -284,6 +292,13 @@ impl Task {
     /// Whether the panic hook told of its panic.
     pub fn panic_is_told(&self) -> bool {
         self.panic_told.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it does not unwind: the learner caught a panic that was told.
+    pub fn does_not_unwind(&self) {
+        if self.panic_is_told() {
+            self.panic_told.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether it was told to end.
@@ -426,13 +441,15 @@ impl Token {
             .ok()
     }
 
-    /// Counts the waiting thread as asleep. It is before anybody can claim the token, or else whoever did takes it out of the count before it is in.
+    /// Counts the waiting thread as asleep, also when somebody has claimed the token and is about to let it go on: that one is awake, or is itself in the
+    /// count because it waits before it does. Whoever lets the task go on takes it out of the count, perhaps a moment before it is in.
     pub fn count(&self) {
         let counted = self
             .task
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state == self.wait | WAITING).then_some(state | COUNTED)
+                let goes_on_waiting = state == self.wait | WAITING || state == self.wait | CLAIMED;
+                goes_on_waiting.then_some(state | COUNTED)
             });
         if counted.is_ok() {
             census::falls_asleep();
@@ -493,12 +510,25 @@ impl Claimed {
                     Arc::increment_strong_count(self.task.as_ptr());
                     Arc::from_raw(self.task.as_ptr())
                 };
-                if task.state.load(Ordering::Relaxed) & COUNTED != 0 {
-                    // Before it can run: while it is about to, whoever wakes it is awake.
-                    census::wakes_up();
+                let mut state = task.state.load(Ordering::Relaxed);
+                loop {
+                    if state & COUNTED != 0 {
+                        // Before it can run: while it is about to, whoever wakes it is awake. The flag stays until then, so nobody counts it again.
+                        census::wakes_up();
+                        task.state.store(self.wait | phase, Ordering::SeqCst);
+                        break;
+                    }
+                    // It may count itself this moment, and must not go on counted. A release, as above; SeqCst: see `set_host`.
+                    match task.state.compare_exchange(
+                        state,
+                        self.wait | phase,
+                        Ordering::SeqCst,
+                        Ordering::Relaxed,
+                    ) {
+                        Ok(_) => break,
+                        Err(now) => state = now,
+                    }
                 }
-                // In one order with `set_host`; and a release, as above.
-                task.state.store(self.wait | phase, Ordering::SeqCst);
                 let place = host.load(Ordering::SeqCst);
                 if place != green::NONE {
                     green::rouse_host(place);
@@ -551,7 +581,22 @@ pub fn with_current_or_none(look: impl FnOnce(Option<&Task>)) {
     look(unsafe { task.as_ref() });
 }
 
-/// Makes a task of a thread that the prelude did not start. It stays on the roster, a few hundred bytes, since nobody says when such a thread ends.
+thread_local! {
+    /// In a thread that the prelude did not start, or whose task has ended: takes what it was made off the roster when the thread ends.
+    static ADOPTED: Adopted = const { Adopted };
+}
+
+struct Adopted;
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        leave();
+        recorder::leave();
+    }
+}
+
+/// Makes a task of a thread that the prelude did not start, until that ends. What destructors of thread-locals do after that makes one that stays on the
+/// roster: a few hundred bytes.
 #[cold]
 fn adopt() -> *const Task {
     let id = recorder::current_task();
@@ -559,7 +604,12 @@ fn adopt() -> *const Task {
     let name = thread.name().map(String::from);
     let cell = CELL.load(Ordering::Relaxed);
     let carrier = Carrier::Thread(thread.into(), AtomicU8::new(green::NONE));
-    begin(&enrolled(Task::new(id, name.as_deref(), cell, 0, carrier)));
+    begin(&enrolled(Task {
+        in_destructors: ending::only_destructors(),
+        ..Task::new(id, name.as_deref(), cell, 0, carrier)
+    }));
+    // Touched, so that its destructor is known to the system. An error says that it ran already.
+    let _ = ADOPTED.try_with(|_| ());
     CURRENT.get()
 }
 
@@ -587,6 +637,7 @@ pub fn leave() {
         let task = unsafe { Arc::from_raw(task) };
         drop(strike(&task));
         task.end();
+        program::one_has_ended(task.program());
     }
 }
 
@@ -705,4 +756,26 @@ fn tell_name(task: &Task, recording: u32) {
 pub fn carry_no_more(before: Before) {
     CURRENT.set(before.task);
     recorder::switch_to(before.in_trace, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_std_is_on_the_roster_as_long_as_it_lives() {
+        let there = |id: u32| roster().iter().any(|task| task.id() == id);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            tell.send(current().id()).expect("told");
+            gate.recv().expect("opened");
+        });
+        let id = told.recv().expect("told");
+        assert!(there(id));
+        open.send(()).expect("waits");
+        // The system waits for its thread-locals as well.
+        thread.join().expect("it only waits");
+        assert!(!there(id));
+    }
 }
