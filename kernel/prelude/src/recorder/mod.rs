@@ -1,9 +1,23 @@
 //! The recorder: writes what a task did into the trace, 32 bytes at a time, without a lock, an allocation or a system call.
 //!
 //! Each thread fills its own chunk of the trace and takes the next one when that is full, so an event costs a clock read and four stores. When all chunks
-//! have been taken, those of the ring are taken again, the oldest first: what was recorded first and last stays. Everything that
-//! must survive this process (chunk allocation, ids, names, sites) lives in the shared memory; what is kept here is only a copy. Knows nothing of threads,
-//! locks or channels. Rules: `threadbook_timeline::format`.
+//! have been taken, those of the ring are taken again, the oldest first: what was recorded first and last stays. Everything that must survive this process
+//! (chunk allocation, ids, names, sites) lives in the shared memory; what is kept here is only a copy. Knows nothing of threads, locks or channels. Rules:
+//! `threadbook_timeline::format`.
+//!
+//! # Why the memory orderings are strong enough
+//! - **An event**: four relaxed stores, then `len` with Release; the reader loads `len` with Acquire, and so sees all of each event that it counts. A thread
+//!   that is killed between two stores leaves an event that nobody counts.
+//! - **A chunk** has one writer: who exchanged its [`Claim`](threadbook_timeline::format::Claim). The exchange is an Acquire of what the last owner
+//!   released, so its events and its `done` come before; the fence behind it and the reader's fence before it looks at the claim again see to it that a
+//!   reader that found any store of the new owner finds the claim changed, and leaves the chunk out.
+//! - **`recording`** is loaded relaxed: who sees an old number writes into that recording's half, and marks each event with it.
+//! - **Ids, `next_turn`, and the room for sites and names** are relaxed: that no number is given twice holds for one atomic by itself, whatever the ordering.
+//! - **A site**: relaxed stores, then `ready` with Release, which the reader loads with Acquire. That an index gets into an event before its site is ready is
+//!   allowed: the reader leaves out what is not ready. This process never follows an index.
+//! - **A name**: relaxed stores, then the length with Release, loaded with Acquire by whoever reads it. This process compares names in the heap, found by
+//!   its own table: so that one is Release and Acquire as well.
+//! - **`dropped`, `unplaced`** are counts: exact once who counts has ended, which the kernel knows by other means.
 
 mod clock;
 mod names;

@@ -2,8 +2,24 @@
 //!
 //! [`point`], [`block`], [`wake`], [`now`], [`spawn`]. A primitive queues a [`Token`] under its own lock and blocks on it; who lets it go on takes the token
 //! out under that lock, claims it, and wakes it. No primitive knows what carries a task: a thread of the operating system, or another engine that answers
-//! the same calls. Below: [`task`] knows each task and its wait, [`ending`] when nothing of a thread runs any more, [`census`] whether anybody is left awake,
-//! [`graph`] who waits for whom, [`report`] what is done about a deadlock.
+//! the same calls. Below: [`task`] knows each task and its wait ([`phases`]), [`ending`] when nothing of a thread runs any more, [`census`] whether anybody is
+//! left awake, [`graph`] who waits for whom, [`report`] what is done about a deadlock.
+//!
+//! # Why the memory orderings are strong enough
+//! - **A wait** is one word ([`phases`]). Who claims it does so by an exchange (AcqRel), who lets the task go on stores to it afterwards (Release or more),
+//!   and who goes on has loaded that (Acquire): so it sees what it was given. `tests/models.rs` tries the steps on every interleaving.
+//! - **The census** is SeqCst throughout: that a state which is the same at two moments was so in between, and that a thread taken out of the count is so
+//!   before it can run, are statements about one order of several atomics and of what the system says.
+//! - **Host or thread** ([`task`], `set_host`): who wakes stores the phase and then looks where the task is; who becomes a host stores that and then looks
+//!   whether it was woken. Both with SeqCst between store and load, so one of the two sees the other.
+//! - **`cut`, `unwinds`, `told_in_vain`, `panic_told`** are relaxed: the task itself sets all but `cut` and is the only one for whom they decide anything.
+//!   `cut` is set before its wait is claimed, and so seen when that ends; seen later, it ends the task at its next call.
+//! - **`waits`**: Release and Acquire; followed only when all threads are found asleep, or under the lock of the graph.
+//! - **A seat on the roster** is relaxed: written under the lock of its part before the task is anybody else's, and read by who ends the task.
+//! - **A record that is used again** is its new owner's alone: nobody else has a count of it ([`task`], `green_child`), and the numbers of its waits go on.
+//! - **What is looked at without the locks of the green engine** (how many new tasks lie where, who sleeps, who looks for some, `has_mail`) is relaxed, and a
+//!   hint. A worker that falls asleep says so and then looks into queue, lines and inbox under their locks; who puts something there does so under the same
+//!   lock and then looks who sleeps: so one of the two sees the other.
 
 mod census;
 mod ending;
@@ -11,6 +27,7 @@ mod graph;
 mod green;
 mod interrupt;
 mod overflow;
+mod phases;
 mod program;
 mod report;
 mod takeover;
@@ -35,6 +52,11 @@ pub use task::{Claimed, Ended, Task, Token, cell, current};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
+
+/// What [`phases`] gets its atomics from; its models give it others.
+mod atomics {
+    pub use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 /// How often a waiting thread looks again before it parks, where another core can wake it meanwhile.
 /// A ping-pong between two threads took 4 to 30 us a round with 100 looks, 0.5 to 2.3 us with 400, and no less with 1,500.

@@ -12,25 +12,10 @@ use std::thread::{self, Thread};
 use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
 
 use super::green::{self, Coroutine};
+use super::phases::{CLAIMED, CUT, GAVE_UP, Phases, WAITING, WOKEN};
 use super::{Body, census, ending, lock, program};
 use crate::recorder;
 use crate::wait::Wait;
-
-/// Nobody let the task go on yet.
-const WAITING: u64 = 0;
-/// Somebody is about to let it go on, and nobody else may.
-const CLAIMED: u64 = 1;
-/// It may go on: it has what it waited for.
-const WOKEN: u64 = 2;
-/// It waited long enough and nobody may wake it.
-const GAVE_UP: u64 = 3;
-/// It is to go on without what it waited for.
-const CUT: u64 = 4;
-const PHASE: u64 = 0b0111;
-/// The wait is counted by the [`census`], and whoever claims it takes it out again.
-const COUNTED: u64 = 0b1000;
-/// One more wait.
-const NEXT: u64 = 0b1_0000;
 
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +36,8 @@ pub struct Task {
     cell: u32,
     /// The number of the `program` that it belongs to; 0 for none.
     program: AtomicU32,
-    /// The number of its last wait, whether that is counted, and its phase.
-    state: AtomicU64,
+    /// Its last wait, and how far that has come.
+    phases: Phases,
     /// The [`Cause`] for which it is to end; 0 for none.
     cut: AtomicU8,
     /// Whether it unwinds for that cause.
@@ -162,8 +147,7 @@ impl Task {
         task.cell = cell;
         *task.program.get_mut() = program;
         // The number of the wait goes on: no token of before is one of this task's.
-        let number = *task.state.get_mut() & !(PHASE | COUNTED);
-        *task.state.get_mut() = number | GAVE_UP;
+        task.phases.rest();
         *task.cut.get_mut() = 0;
         *task.unwinds.get_mut() = false;
         *task.told_in_vain.get_mut() = false;
@@ -187,7 +171,7 @@ impl Task {
             name: name.map(Box::from),
             cell,
             program: AtomicU32::new(program),
-            state: AtomicU64::new(GAVE_UP),
+            phases: Phases::new(),
             cut: AtomicU8::new(0),
             unwinds: AtomicBool::new(false),
             told_in_vain: AtomicBool::new(false),
@@ -339,12 +323,11 @@ impl Task {
     /// the wait to be [cut](Claimed::cut), where it is in one.
     pub fn hold_for_cut(self: &Arc<Task>, cause: Cause) -> Option<Claimed> {
         self.cut.store(cause as u8, Ordering::Relaxed);
-        let state = self.state.load(Ordering::Acquire);
         let token = Token {
             task: self.clone(),
-            wait: state & !(PHASE | COUNTED),
+            wait: self.phases.waiting()?,
         };
-        (state & PHASE == WAITING && token.claim()).then(|| token.claimed())
+        token.claim().then(|| token.claimed())
     }
 
     /// What the task waits for, for as long as nothing moves.
@@ -352,7 +335,7 @@ impl Task {
     /// # Safety
     /// All threads of this process but the calling one sleep, and none is woken while the result is used.
     pub unsafe fn waits_for(&self) -> Option<&Wait<'static>> {
-        let is_waiting = self.state.load(Ordering::Acquire) & PHASE == WAITING;
+        let is_waiting = self.phases.waiting().is_some();
         // SAFETY: a task that waits has put its wait there and keeps it until it goes on, which by the caller's promise it does not.
         is_waiting
             .then(|| unsafe { self.waits.load(Ordering::Acquire).as_ref() })
@@ -372,7 +355,7 @@ impl Task {
 #[derive(Clone)]
 pub struct Token {
     task: Arc<Task>,
-    /// The task's state without phase and flag.
+    /// Its number, as [`Phases::begin`] gave it.
     wait: u64,
 }
 
@@ -393,9 +376,7 @@ impl Token {
 
     #[inline]
     fn of(task: Arc<Task>) -> Token {
-        let wait = (task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED)).wrapping_add(NEXT);
-        // Relaxed: who finds the token found it under a lock that this task gave back later.
-        task.state.store(wait | WAITING, Ordering::Relaxed);
+        let wait = task.phases.begin();
         Token { task, wait }
     }
 
@@ -406,52 +387,32 @@ impl Token {
 
     /// Wins the right and the duty to let the task go on; false when its time ran out or another won.
     pub fn claim(&self) -> bool {
-        self.step(WAITING, CLAIMED).is_some()
+        self.task.phases.step(self.wait, WAITING, CLAIMED)
     }
 
     /// Ends the wait because its time ran out; false when somebody claimed it before.
     pub fn give_up(&self) -> bool {
-        self.step(WAITING, GAVE_UP).is_some()
+        self.task.phases.step(self.wait, WAITING, GAVE_UP)
     }
 
     /// Whether nobody let the task go on yet.
     pub fn is_waiting(&self) -> bool {
-        let state = self.task.state.load(Ordering::Acquire);
-        state & !(COUNTED) == self.wait | WAITING
+        self.task.phases.is_waiting(self.wait)
     }
 
     /// How the wait ended, or `None` while it goes on.
     pub fn ended(&self) -> Option<Ended> {
-        // Acquire: what the waker gave is seen by who goes on.
-        match self.task.state.load(Ordering::Acquire) & PHASE {
-            WOKEN => Some(Ended::Woken),
+        match self.task.phases.ended()? {
             CUT => Some(Ended::Cut),
             GAVE_UP => Some(Ended::TimedOut),
-            _ => None,
+            _ => Some(Ended::Woken),
         }
-    }
-
-    /// Moves the wait from one phase to another, and gives the state before; `None` when it is in another phase or over.
-    fn step(&self, from: u64, to: u64) -> Option<u64> {
-        let task = &*self.task;
-        task.state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state & !COUNTED == self.wait | from).then_some((state & !PHASE) | to)
-            })
-            .ok()
     }
 
     /// Counts the waiting thread as asleep, also when somebody has claimed the token and is about to let it go on: that one is awake, or is itself in the
     /// count because it waits before it does. Whoever lets the task go on takes it out of the count, perhaps a moment before it is in.
     pub fn count(&self) {
-        let counted = self
-            .task
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                let goes_on_waiting = state == self.wait | WAITING || state == self.wait | CLAIMED;
-                goes_on_waiting.then_some(state | COUNTED)
-            });
-        if counted.is_ok() {
+        if self.task.phases.count(self.wait) {
             census::falls_asleep();
         }
     }
@@ -498,9 +459,9 @@ impl Claimed {
         let task = unsafe { self.task.as_ref() };
         match &task.carrier {
             Carrier::Green(green) => {
-                // Nobody runs it before it is delivered, to its own worker: see `green::deliver`. Release: what the waker gave is seen by who goes on.
+                // Nobody runs it before it is delivered, to its own worker: see `green::deliver`.
                 let worker = green.worker.load(Ordering::Relaxed);
-                task.state.store(self.wait | phase, Ordering::Release);
+                task.phases.release_uncounted(self.wait, phase);
                 green::deliver(worker, self.task);
             }
             Carrier::Thread(thread, host) => {
@@ -510,25 +471,7 @@ impl Claimed {
                     Arc::increment_strong_count(self.task.as_ptr());
                     Arc::from_raw(self.task.as_ptr())
                 };
-                let mut state = task.state.load(Ordering::Relaxed);
-                loop {
-                    if state & COUNTED != 0 {
-                        // Before it can run: while it is about to, whoever wakes it is awake. The flag stays until then, so nobody counts it again.
-                        census::wakes_up();
-                        task.state.store(self.wait | phase, Ordering::SeqCst);
-                        break;
-                    }
-                    // It may count itself this moment, and must not go on counted. A release, as above; SeqCst: see `set_host`.
-                    match task.state.compare_exchange(
-                        state,
-                        self.wait | phase,
-                        Ordering::SeqCst,
-                        Ordering::Relaxed,
-                    ) {
-                        Ok(_) => break,
-                        Err(now) => state = now,
-                    }
-                }
+                task.phases.release(self.wait, phase, census::wakes_up);
                 let place = host.load(Ordering::SeqCst);
                 if place != green::NONE {
                     green::rouse_host(place);
@@ -694,8 +637,7 @@ pub fn lose_others() -> Vec<Arc<Task>> {
     });
     for task in &lost {
         task.set_wait(None);
-        let wait = task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED);
-        task.state.store(wait | GAVE_UP, Ordering::Relaxed);
+        task.phases.rest();
         // Not dropped, here or by the caller: what it has on its stack may be in the middle of a change.
         std::mem::forget(strike(task));
         task.end();
