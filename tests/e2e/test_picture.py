@@ -78,3 +78,54 @@ def test_a_name_that_looks_like_markup_stays_text(kernel):
     cell = kernel.execute('spawn_named("<script>alert(1)</script>", || ()).join().unwrap();').good()
     assert "<script" not in cell.picture["text/html"]
     assert "&lt;script" in cell.picture["text/html"]
+
+
+def test_who_outlives_the_cell_is_listed_with_what_it_waits_for(fresh):
+    # Main's cell ends when ada's thread sleeps, by the kernel's own view of it.
+    cell = fresh.execute("""let (orders, shop) = channel::<i32>();
+let (tell, told) = std::sync::mpsc::channel();
+let ada = spawn_named("ada", move || {
+    tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+    for order in shop { println!("{order}"); }
+});
+let stat = std::path::Path::new("/proc").join(told.recv().unwrap()).join("stat");
+while !std::fs::read_to_string(&stat).unwrap().contains(") S ") { std::thread::yield_now(); }""").good()
+    assert cell.stream("stderr") == "", "it is no error"
+    where = {"cell": 1, "line": 5}
+    assert cell.timeline["left_alive"] == [{"task": "ada", "does": "recv", "object": "orders/shop", "where": where}]
+    told = (
+        "still alive when the cell ended:\n  ada waits for a message on channel `orders/shop` "
+        '(cell 1 line 5: `for order in shop { println!("{order}"); }`); a sender of it is alive, and nobody has sent to it in this cell'
+    )
+    assert told in cell.picture["text/plain"], cell.picture["text/plain"]
+    assert 'data-t="ada waits for a message on channel `orders/shop`' in cell.picture["text/html"]
+    # She goes on living, and is gone when the last sender is.
+    cell = fresh.execute("orders.send(7).unwrap();\ndrop(orders);\nada.join().unwrap();").good()
+    assert cell.stdout == "7\n"
+    assert "left_alive" not in cell.timeline, cell.timeline
+    assert "still alive when" not in cell.picture["text/plain"]
+
+
+def test_a_cell_that_does_more_than_there_is_room_for_shows_how_it_began_and_how_it_ended(fresh):
+    cell = fresh.execute("""let till = Arc::new(Mutex::new(0).named("till"));
+let theirs = till.clone();
+let first = spawn_named("ada", move || mark("opened"));
+first.join().unwrap();
+spawn_named("grace", move || for _ in 0..600_000 { *theirs.lock().unwrap() += 1; }).join().unwrap();
+spawn_named("edsger", move || mark("closed")).join().unwrap();
+let sold = *till.lock().unwrap();
+sold""").good()
+    assert cell.result == "600000"
+    assert [(lane["name"], lane["end"]) for lane in cell.timeline["lanes"]] == [
+        ("main", "done"),
+        ("ada", "done"),
+        ("grace", "done"),
+        ("edsger", "done"),
+    ]
+    assert {("main", name) for name in ["ada", "grace", "edsger"]} == edges(cell.timeline, "spawn")
+    assert {(name, "main") for name in ["ada", "grace", "edsger"]} == edges(cell.timeline, "join")
+    # 1,200,000 events, of which there is room for 516,000.
+    assert 600_000 < cell.timeline["dropped"] < 800_000, cell.timeline["dropped"]
+    assert "the first and the last ones were kept" in cell.picture["text/plain"]
+    assert "? not kept" in cell.picture["text/plain"] and 'data-t="not kept"' in cell.picture["text/html"]
+    assert "left_alive" not in cell.timeline

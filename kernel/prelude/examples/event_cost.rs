@@ -149,7 +149,7 @@ fn main() {
     measure("attached, not recording", &|| {});
     let next_recording = || {
         let recording = header.recording.load(Ordering::Relaxed) + 1;
-        header.next_chunk[recording as usize & 1].store(0, Ordering::Relaxed);
+        header.next_turn[recording as usize & 1].store(0, Ordering::Relaxed);
         header.recording.store(recording, Ordering::Relaxed);
     };
     // Once through both halves, so that their pages are there.

@@ -70,7 +70,11 @@ impl Barrier {
     #[must_use]
     pub fn new(n: usize) -> Barrier {
         Barrier {
-            object: Object::new(ObjectKind::Barrier, 0, Location::caller()),
+            object: Object::new(
+                ObjectKind::Barrier,
+                u32::try_from(n).unwrap_or(u32::MAX),
+                Location::caller(),
+            ),
             size: n,
             state: Mutex::default(),
         }

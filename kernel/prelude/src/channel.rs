@@ -20,7 +20,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::Location;
 use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::recorder::Here;
 use crate::rt;
@@ -184,6 +184,29 @@ impl<T> Sender<T> {
             })
     }
 
+    /// Sends a message as [`send`](Self::send) does, but waits no longer than until `deadline`; one that has passed is a wait of no length.
+    ///
+    /// The contract of crossbeam's method of this name.
+    ///
+    /// # Errors
+    /// `Timeout` when there was no room in time, `Disconnected` when all receivers are gone; the message is in the error.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let (tx, rx) = bounded(0);
+    /// let closing = Instant::now() + ms(1);
+    /// assert_eq!(tx.send_deadline("rye", closing), Err(SendTimeoutError::Timeout("rye")));
+    /// # drop(rx);
+    /// ```
+    #[track_caller]
+    pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.send_within(message, Patience::Until(deadline), Location::caller())
+            .map_err(|(message, why)| match why {
+                Refused::Disconnected => SendTimeoutError::Disconnected(message),
+                _ => SendTimeoutError::Timeout(message),
+            })
+    }
+
     /// Gives how many messages are queued, which may have changed by the time you look at it. Does not block.
     pub fn len(&self) -> usize {
         self.channel.state().queue.len()
@@ -192,6 +215,34 @@ impl<T> Sender<T> {
     /// Says whether no message is queued. Does not block.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Says whether there is no room: then [`send`](Self::send) would wait, unless somebody receives meanwhile. A rendezvous is always full, and empty
+    /// besides; a channel without a bound never is. Does not block.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let (tx, rx) = bounded(1);
+    /// assert!(!tx.is_full());
+    /// tx.send("rye").unwrap();
+    /// assert!(tx.is_full() && rx.is_full());
+    /// ```
+    pub fn is_full(&self) -> bool {
+        self.channel.is_full()
+    }
+
+    /// Says whether the other sender sends into the same channel. Does not block.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let (tx, rx) = channel::<u32>();
+    /// assert!(tx.same_channel(&tx.clone()));
+    /// let (other, _) = channel::<u32>();
+    /// assert!(!tx.same_channel(&other));
+    /// # drop(rx);
+    /// ```
+    pub fn same_channel(&self, other: &Sender<T>) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
     }
 
     /// Gives how many messages have room, or `None` without a bound.
@@ -328,6 +379,28 @@ impl<T> Receiver<T> {
             })
     }
 
+    /// Receives the next message as [`recv`](Self::recv) does, but waits no longer than until `deadline`; one that has passed is a wait of no length.
+    ///
+    /// The contract of crossbeam's method of this name.
+    ///
+    /// # Errors
+    /// `Timeout` when none came in time, `Disconnected` when all senders are gone and nothing is queued.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let (tx, rx) = channel::<u32>();
+    /// assert!(rx.recv_deadline(Instant::now() + ms(1)).is_err());
+    /// # drop(tx);
+    /// ```
+    #[track_caller]
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.receive(Patience::Until(deadline), Location::caller())
+            .map_err(|why| match why {
+                Refused::Disconnected => RecvTimeoutError::Disconnected,
+                _ => RecvTimeoutError::Timeout,
+            })
+    }
+
     /// Gives an iterator that receives until all senders are gone; it blocks as [`recv`](Self::recv) does.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
@@ -355,6 +428,33 @@ impl<T> Receiver<T> {
     /// Says whether no message is queued. Does not block.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Says whether there is no room: then who sends waits, unless this end receives meanwhile. A rendezvous is always full, and empty besides; a channel
+    /// without a bound never is; one that rings by the clock is when it has rung. Does not block.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let (tx, rx) = channel::<u32>();
+    /// assert!(!rx.is_full());
+    /// let (handover, taken) = bounded::<u32>(0);
+    /// assert!(taken.is_full() && taken.is_empty());
+    /// # drop((tx, handover));
+    /// ```
+    pub fn is_full(&self) -> bool {
+        self.channel.is_full()
+    }
+
+    /// Says whether the other receiver receives from the same channel. Does not block.
+    ///
+    /// ```
+    /// # use threadbook_prelude::*;
+    /// let (tx, rx) = channel::<u32>();
+    /// assert!(rx.same_channel(&rx.clone()));
+    /// # drop(tx);
+    /// ```
+    pub fn same_channel(&self, other: &Receiver<T>) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
     }
 
     /// Gives how many messages have room, or `None` without a bound.

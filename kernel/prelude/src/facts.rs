@@ -353,7 +353,8 @@ impl Facts {
 
     /// Says whether the marks `first` and `second` (see [`mark`](crate::mark)) were made in turns, `first` before `second`, on every schedule. Does not block.
     ///
-    /// `false` with fewer than two marks, and where it was so by chance: something must make each one wait for the other.
+    /// `false` with fewer than two marks, and where it was so by chance: something must make each one wait for the other. A message does, a join, a wait
+    /// group, and a barrier that just as many tasks use as it is for. A lock does not, nor a condition variable: who comes first is chance there.
     ///
     /// ```
     /// # use threadbook_prelude::*;

@@ -23,7 +23,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// Makes the object and records it. `capacity`: a channel's, else 0.
+    /// Makes the object and records it. `capacity`: a channel's, or for how many a barrier is, else 0.
     pub fn new(kind: ObjectKind, capacity: u32, made: Here) -> Object {
         let object = Object {
             id: recorder::new_object(),

@@ -287,7 +287,7 @@ impl<T> Started<T> {
         let result = unsafe { job.take() };
         note_join(job.head(), here);
         // The last few microseconds of its thread: so that a loop of spawn and join never has two.
-        carrier.join();
+        carrier.join(here);
         result.expect("a task that ended left a result, and only its one handle takes it")
     }
 

@@ -85,10 +85,10 @@ impl<'a> Wait<'a> {
     }
 
     /// A wait that is the runtime's own, and recorded nowhere.
-    pub fn unseen(reason: Reason, here: Here) -> Wait<'a> {
+    pub fn unseen(reason: Reason, object: u32, here: Here) -> Wait<'a> {
         Wait {
             reason,
-            object: 0,
+            object,
             here,
             subject: None,
             alive: PhantomData,

@@ -281,7 +281,252 @@ const CASES: &[Case] = &[
             spins.join().unwrap();
         }
     }),
+    (
+        "a join waits for the destructors of thread-locals",
+        0,
+        || {
+            let (tx, rx) = channel();
+            let done = Arc::new(StdBool::new(false));
+            let theirs = done.clone();
+            let ada = spawn(move || {
+                at_the_threads_end(move || {
+                    rx.recv().unwrap();
+                    theirs.store(true, Ordering::SeqCst);
+                });
+            });
+            spawn(move || {
+                sleep(ms(20));
+                tx.send(()).unwrap();
+            });
+            ada.join().unwrap();
+            assert!(done.load(Ordering::SeqCst));
+        },
+    ),
+    (
+        "who joins a thread whose destructor wants his lock is told, and it gets the lock",
+        1,
+        || {
+            let till = Arc::new(Mutex::new(0));
+            let theirs = till.clone();
+            let joined = catch_unwind(AssertUnwindSafe(|| {
+                let _held = till.lock().unwrap();
+                let ada = spawn(move || at_the_threads_end(move || *theirs.lock().unwrap() += 1));
+                let _ = ada.join();
+            }));
+            assert!(joined.is_err());
+            let since = Instant::now();
+            while *till.lock().unwrap() == 0 {
+                assert!(since.elapsed() < DEADLINE);
+                yield_now();
+            }
+        },
+    ),
+    (
+        "a join that can never end, since a destructor waits for ever, is told",
+        1,
+        || {
+            let (_tx, rx) = channel::<()>();
+            let ada = spawn(move || at_the_threads_end(move || _ = rx.recv()));
+            let joined = catch_unwind(AssertUnwindSafe(|| drop(ada.join())));
+            assert!(joined.is_err());
+        },
+    ),
+    (
+        "who caught a panic does not unwind because another task of the worker does",
+        0,
+        || {
+            // As in a notebook, where a panic is told.
+            hooks::threadbook_cell_begin(std::ptr::null_mut());
+            workers(1);
+            let till = Arc::new(Mutex::new(0));
+            let (go_on, waits) = channel::<()>();
+            let (open, gate) = channel::<()>();
+            let theirs = till.clone();
+            let caught = go(move || {
+                assert!(catch_unwind(|| panic!("burnt")).is_err());
+                let mut held = theirs.lock().unwrap();
+                waits.recv().unwrap();
+                *held += 1;
+                drop(held);
+                open.send(()).unwrap();
+            });
+            let unwinds = go(move || {
+                let _in_the_middle = OnDrop(move || {
+                    go_on.send(()).unwrap();
+                    gate.recv().unwrap();
+                });
+                std::panic::resume_unwind(Box::new("the task's own"));
+            });
+            assert!(unwinds.join().is_err());
+            caught.join().unwrap();
+            assert!(!till.is_poisoned() && *till.lock().unwrap() == 1);
+        },
+    ),
+    (
+        "a message that is never made is a deadlock, for one who waits a moment as well",
+        1,
+        || {
+            let (tx, rx) = bounded(0);
+            let (_never, nothing) = channel::<i32>();
+            let ada = spawn(move || rx.recv_timeout(ms(200)));
+            sleep(ms(50));
+            let chosen = catch_unwind(AssertUnwindSafe(|| {
+                select! { send(tx, nothing.recv().unwrap()) -> _ => {} }
+            }));
+            assert!(chosen.is_err());
+            assert!(ada.join().unwrap().is_err());
+        },
+    ),
+    (
+        "a reader behind a writer that was cut reads beside the first",
+        0,
+        || {
+            let menu = Arc::new(RwLock::new(5));
+            let first = menu.read().unwrap();
+            let (open, gate) = channel::<()>();
+            let (tell, told) = std::sync::mpsc::channel();
+            let theirs = menu.clone();
+            let reader = spawn(move || {
+                tell.send(this_thread()).unwrap();
+                gate.recv().unwrap();
+                *theirs.read().unwrap()
+            });
+            let reader_thread = told.recv().unwrap();
+            let theirs = menu.clone();
+            program(move || {
+                let writer = theirs.clone();
+                spawn(move || *writer.write().unwrap() = 6);
+                // Who comes later to read is sent away once it waits.
+                while theirs.try_read().is_ok() {
+                    yield_now();
+                }
+                open.send(()).unwrap();
+                // It has gone on, and sleeps again: in the line behind the writer.
+                while !open.is_empty() || !is_asleep(&reader_thread) {
+                    yield_now();
+                }
+            });
+            assert_eq!(reader.join().unwrap(), 5, "the first still reads");
+            drop(first);
+            assert_eq!(*menu.write().unwrap(), 5);
+        },
+    ),
+    (
+        "a host's place comes back, unless a task that it began is there yet",
+        0,
+        || {
+            // As many as half of the places keep theirs, and then more than all come and go.
+            let (tx, rx) = channel::<()>();
+            let moved = Arc::new(StdBool::new(false));
+            for _ in 0..90 {
+                let (rx, moved) = (rx.clone(), moved.clone());
+                let host = spawn(move || {
+                    workers(1);
+                    go(move || {
+                        let _ = rx.recv();
+                        moved.store(true, Ordering::SeqCst);
+                    });
+                    yield_now();
+                });
+                host.join().unwrap();
+            }
+            for _ in 0..300 {
+                let host = spawn(|| {
+                    workers(1);
+                    let me = std::thread::current().id();
+                    go(move || std::thread::current().id() == me)
+                        .join()
+                        .unwrap()
+                });
+                assert!(host.join().unwrap(), "no place was left");
+            }
+            // All who wait are let go on, and nobody may carry them.
+            drop(tx);
+            spawn(|| {
+                workers(1);
+                for _ in 0..10 {
+                    go(|| ()).join().unwrap();
+                }
+            })
+            .join()
+            .unwrap();
+            assert!(!moved.load(Ordering::SeqCst));
+        },
+    ),
+    (
+        "a worker that reports a deadlock is awake for the next wait",
+        30,
+        || {
+            workers(2);
+            for _ in 0..30 {
+                let (_tx, rx) = channel::<()>();
+                let (tell, told) = channel();
+                let ovens = WaitGroup::new();
+                ovens.add(1);
+                for number in 0..300 {
+                    let (rx, tell) = (rx.clone(), tell.clone());
+                    go(move || {
+                        // One comes last, so that its worker finds that all wait.
+                        if number == 299 {
+                            sleep(ms(5));
+                        }
+                        let cut = catch_unwind(AssertUnwindSafe(|| _ = rx.recv()));
+                        assert!(cut.is_err());
+                        tell.send(number).unwrap();
+                    });
+                }
+                drop(tell);
+                let cut = catch_unwind(AssertUnwindSafe(|| ovens.wait()));
+                assert!(cut.is_err());
+                // Main is the first to be let go on, and waits again at once, while the worker lets the others go on.
+                assert_eq!(told.iter().count(), 300, "no second report");
+            }
+        },
+    ),
+    (
+        "a program is over when the last of its tasks is, however many begin meanwhile",
+        0,
+        || {
+            for engine in [go::<fn(), ()>, spawn::<fn(), ()>] {
+                program(move || {
+                    for _ in 0..50 {
+                        engine(|| {
+                            let _begins_another = OnDrop(|| _ = go(|| sleep(ms(1000))));
+                            sleep(ms(10_000));
+                        });
+                    }
+                    sleep(ms(5));
+                });
+            }
+        },
+    ),
 ];
+
+/// What a thread does behind its task.
+type Last = Box<dyn FnMut()>;
+
+thread_local! {
+    static AT_THE_END: std::cell::RefCell<Vec<OnDrop<Last>>> =
+        const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Lets the calling thread do something behind its task, in the destructor of a thread-local.
+fn at_the_threads_end(last: impl FnMut() + 'static) {
+    let last = OnDrop(Box::new(last) as Last);
+    AT_THE_END.with(|at_the_end| at_the_end.borrow_mut().push(last));
+}
+
+/// Where the system tells of the calling thread.
+fn this_thread() -> std::path::PathBuf {
+    std::path::Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap())
+}
+
+/// Whether the system says that a thread sleeps.
+fn is_asleep(thread: &std::path::Path) -> bool {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, fields)| fields.starts_with('S'))
+}
 
 /// Starts a task whose handle is gone before it ends: so it is the task that drops its result.
 fn alone_with_its_result<T: Send + 'static>(

@@ -193,6 +193,45 @@ fn taking_turns() {
     });
 }
 
+/// Two tasks, and a barrier for two: each round is theirs.
+fn turns_at_a_barrier() {
+    let door = Barrier::new(2);
+    scope(|s| {
+        s.spawn(|| {
+            for _ in 0..3 {
+                mark("tick");
+                door.wait();
+                door.wait();
+            }
+        });
+        s.spawn(|| {
+            for _ in 0..3 {
+                door.wait();
+                mark("tock");
+                door.wait();
+            }
+        });
+    });
+}
+
+/// The same, but two more come to the same barrier: who meets whom is chance.
+fn turns_at_a_barrier_for_others_too() {
+    let door = Barrier::new(2);
+    scope(|s| {
+        s.spawn(|| {
+            mark("tick");
+            door.wait();
+        });
+        s.spawn(|| {
+            door.wait();
+            mark("tock");
+        });
+        for _ in 0..2 {
+            s.spawn(|| _ = door.wait());
+        }
+    });
+}
+
 fn marks_by_chance() {
     scope(|s| {
         s.spawn_named("ada", || mark("tick"));
@@ -378,6 +417,12 @@ const FACTS: &[(&str, Fact, Program, Program)] = &[
         |f| f.alternated("tick", "tock"),
         taking_turns,
         marks_by_chance,
+    ),
+    (
+        "alternated, by a barrier",
+        |f| f.alternated("tick", "tock"),
+        turns_at_a_barrier,
+        turns_at_a_barrier_for_others_too,
     ),
     (
         "locks in one order",

@@ -1,37 +1,13 @@
 //! The primitives as plain Rust: nothing is attached, nothing recorded, and they keep the contracts that they name.
 
+mod common;
+
 use std::sync::TryLockError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
+use common::{in_time, until};
 use threadbook_prelude::*;
-
-/// Longest that any test here may take: a wait that never ends fails instead of hanging.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Runs a test in a thread of its own, and fails when it does not come back.
-#[track_caller]
-fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || done.send(test()).unwrap_or(()));
-    match result.recv_timeout(DEADLINE) {
-        Ok(value) => value,
-        Err(RecvTimeoutError::Timeout) => panic!("still waiting after {DEADLINE:?}"),
-        Err(RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
-        }
-    }
-}
-
-/// Waits for something that another thread is about to do.
-#[track_caller]
-fn until(what: &str, happened: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !happened() {
-        assert!(start.elapsed() < DEADLINE, "{what}: not after {DEADLINE:?}");
-        yield_now();
-    }
-}
 
 fn burnt<T>(result: &std::thread::Result<T>) -> Option<&str> {
     result.as_ref().err()?.downcast_ref::<&str>().copied()
@@ -181,6 +157,35 @@ fn a_waiting_partner_makes_the_try_forms_succeed() {
         });
         assert_eq!(*got.lock().unwrap(), Some(8));
         assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_deadline_that_has_passed_takes_what_is_there_and_waits_for_nothing() {
+    in_time(|| {
+        let past = Instant::now();
+        let (tx, rx) = bounded(1);
+        assert_eq!(rx.recv_deadline(past), Err(RecvTimeoutError::Timeout));
+        assert_eq!(tx.send_deadline(1, past), Ok(()), "there is room");
+        assert_eq!(
+            tx.send_deadline(2, past),
+            Err(SendTimeoutError::Timeout(2)),
+            "the message comes back"
+        );
+        assert_eq!(rx.recv_deadline(past), Ok(1));
+        drop(tx);
+        assert_eq!(rx.recv_deadline(past), Err(RecvTimeoutError::Disconnected));
+    });
+}
+
+#[test]
+fn what_rang_by_the_clock_fills_its_channel() {
+    in_time(|| {
+        let alarm = after(ms(1));
+        until("it to ring", || alarm.is_full());
+        assert_eq!(alarm.len(), 1);
+        alarm.recv().unwrap();
+        assert!(!alarm.is_full());
     });
 }
 

@@ -6,10 +6,14 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{MutexGuard as Turn, OnceLock, PoisonError};
 
 use threadbook_prelude::*;
+use threadbook_timeline::fold::{State, fold};
 use threadbook_timeline::format::{
-    CHUNKS_PER_HALF, ChunkHeader, EVENTS_PER_CHUNK, Event, Header, Kind, MAGIC, NAMES_AT,
-    ObjectKind, Reason, SITES_AT, Site, TRACE_BYTES, VERSION, chunk_at,
+    CHUNKS_PER_HALF, ChunkHeader, Claim, EVENTS_PER_CHUNK, Event, FIRST_CHUNKS, Header, KEPT_TURNS,
+    Kind, MAGIC, NAMES_AT, ObjectKind, Reason, SITES_AT, Site, Stage, TRACE_BYTES, VERSION,
+    chunk_at,
 };
+use threadbook_timeline::memory::Memory;
+use threadbook_timeline::trace::Trace;
 
 /// Longest that a test waits for what another thread is about to do.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -72,8 +76,9 @@ impl Recording {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
         *turns += 1;
         let half = *turns as usize & 1;
-        header().next_chunk[half].store(0, Ordering::Relaxed);
+        header().next_turn[half].store(0, Ordering::Relaxed);
         header().dropped[half].store(0, Ordering::Relaxed);
+        header().unplaced[half].store(0, Ordering::Relaxed);
         header().recording.store(*turns, Ordering::Relaxed);
         Recording {
             number: *turns,
@@ -85,7 +90,7 @@ impl Recording {
     fn events(&self) -> Vec<Event> {
         let half = self.number as usize & 1;
         let chunks =
-            (header().next_chunk[half].load(Ordering::Relaxed) as usize).min(CHUNKS_PER_HALF);
+            (header().next_turn[half].load(Ordering::Relaxed) as usize).min(CHUNKS_PER_HALF);
         let mut events = Vec::new();
         for number in 0..chunks {
             let chunk = base() + chunk_at(half, number).expect("checked above");
@@ -93,7 +98,8 @@ impl Recording {
             unsafe {
                 let head = &*(chunk as *const ChunkHeader);
                 // Claimed this moment and not labelled yet: there are no events in it.
-                if head.recording.load(Ordering::Acquire) != self.number {
+                let claim = Claim::from_word(head.claim.load(Ordering::Acquire));
+                if claim.is_none_or(|claim| claim.recording != self.number) {
                     continue;
                 }
                 let len = head.len.load(Ordering::Acquire) as usize;
@@ -833,7 +839,7 @@ fn nothing_is_written_while_recording_is_off() {
     header().recording.store(0, Ordering::Relaxed);
     // The name of this thread is kept from when its task is first asked for.
     recorder::current_task();
-    let used = |half: usize| header().next_chunk[half].load(Ordering::Relaxed);
+    let used = |half: usize| header().next_turn[half].load(Ordering::Relaxed);
     let before = (used(0), used(1), header().names.load(Ordering::Relaxed));
     spawn(|| mark("nobody hears this")).join().unwrap();
     let after = (used(0), used(1), header().names.load(Ordering::Relaxed));
@@ -841,25 +847,238 @@ fn nothing_is_written_while_recording_is_off() {
     drop(recording);
 }
 
+/// What a kernel would read of a recording.
+fn read(recording: u32) -> Trace {
+    // SAFETY: a whole trace is mapped there, is never unmapped, and is changed by atomic operations alone.
+    let memory = unsafe { Memory::new(base() as *mut u8, TRACE_BYTES) };
+    memory.expect("a mapped trace").read(recording)
+}
+
+/// The numbers of what `task` recorded by [`count_up`], as far as they were kept: a row for each stretch between two gaps. Panics where a gap is not told.
+fn kept(trace: &Trace, task: u32) -> Vec<std::ops::Range<u32>> {
+    let mut rows: Vec<std::ops::Range<u32>> = Vec::new();
+    let mut in_a_gap = false;
+    for event in trace.events.iter().filter(|event| event.task == task) {
+        match (kind(event), rows.last_mut()) {
+            (Kind::Gap, _) => in_a_gap = true,
+            (Kind::Load, Some(row)) if row.end == event.seq => {
+                assert!(!in_a_gap, "nothing is missing before {}", event.seq);
+                row.end += 1;
+            }
+            (Kind::Load, None) if event.seq > 0 => {
+                // Begun in the gap: what it did first is missing, and nothing is known of the task before.
+                assert!(trace.gap.is_some_and(|gap| event.ticks > gap.from));
+                rows.push(event.seq..event.seq + 1);
+            }
+            (Kind::Load, row) => {
+                assert!(in_a_gap || row.is_none(), "a gap is not told");
+                assert!(row.is_none_or(|row| row.end < event.seq), "out of order");
+                in_a_gap = false;
+                rows.push(event.seq..event.seq + 1);
+            }
+            _ => {}
+        }
+    }
+    rows
+}
+
+fn count_up(events: u32) -> u32 {
+    (0..events).for_each(|seq| recorder::record(Kind::Load, 1, seq, 0, None));
+    recorder::current_task()
+}
+
 #[test]
-fn a_full_trace_counts_what_it_drops() {
+fn a_full_trace_keeps_the_first_and_the_last() {
     let recording = Recording::begin();
-    let half = recording.number as usize & 1;
-    header().next_chunk[half].store(CHUNKS_PER_HALF as u32 - 1, Ordering::Relaxed);
-    // Events of the chunk that this thread may have from before the store, its last chunk, then none.
-    let fits = 2 * EVENTS_PER_CHUNK as u32;
-    let lost = 1000;
-    spawn(move || (0..fits + lost).for_each(|seq| recorder::record(Kind::Load, 1, seq, 0, None)))
+    let (ready, is_ready) = bounded(0);
+    let (go, may_go) = bounded::<()>(0);
+    let ada = spawn_named("ada", move || {
+        mark("here");
+        ready.send(()).unwrap();
+        may_go.recv().unwrap();
+        mark("still here");
+        recorder::current_task()
+    });
+    is_ready.recv().unwrap();
+    let events = 3 * (CHUNKS_PER_HALF * EVENTS_PER_CHUNK) as u32;
+    let grace = spawn_named("grace", move || count_up(events))
         .join()
         .unwrap();
-    let dropped = header().dropped[half].load(Ordering::Relaxed);
-    assert!(dropped >= u64::from(lost), "{dropped}");
-    assert!(
-        header().next_chunk[half].load(Ordering::Relaxed) <= CHUNKS_PER_HALF as u32 + 8,
-        "the counter runs away"
+    go.send(()).unwrap();
+    let ada = ada.join().unwrap();
+    let trace = read(recording.number);
+
+    let rows = kept(&trace, grace);
+    let [first, last] = rows.as_slice() else {
+        panic!("not one gap: {rows:?}");
+    };
+    // Others have a few of the first chunks.
+    assert!(first.start == 0 && first.len() >= (FIRST_CHUNKS - 64) * EVENTS_PER_CHUNK);
+    assert!(last.end == events && last.len() >= (KEPT_TURNS as usize - 1) * EVENTS_PER_CHUNK);
+    assert_eq!(
+        (first.len() + last.len()) as u64 + trace.dropped,
+        u64::from(events),
+        "each is either kept or counted"
     );
-    // Chunks that this recording never claimed are not read back.
-    header().next_chunk[half].store(0, Ordering::Relaxed);
+    assert_eq!(kept(&trace, ada), [], "nothing of hers is missing");
+
+    let gap = trace.gap.expect("it is told");
+    let ticks = |seq: u32| {
+        let mut of_grace = trace.events.iter().filter(|event| event.task == grace);
+        let event = of_grace.find(|event| kind(event) == Kind::Load && event.seq == seq);
+        event.expect("was kept").ticks
+    };
+    let at_the_gap = (ticks(first.end - 1), ticks(last.start));
+    assert!(gap.from <= at_the_gap.0 && at_the_gap.1 <= gap.until);
+    assert!(
+        gap.until < trace.events.last().unwrap().ticks,
+        "the end is whole"
+    );
+
+    let timeline = fold(&trace);
+    let unknown = |task| {
+        let lane = timeline.lane(task).unwrap();
+        let unknown = lane
+            .spans
+            .iter()
+            .filter(|span| span.state == State::Unknown);
+        (lane.name.as_str(), unknown.count(), lane.ended.is_some())
+    };
+    assert_eq!(unknown(grace), ("grace", 1, true));
+    assert_eq!(unknown(ada), ("ada", 0, true));
+}
+
+#[test]
+fn what_many_threads_record_is_kept_or_counted() {
+    let recording = Recording::begin();
+    let each = 2 * (CHUNKS_PER_HALF * EVENTS_PER_CHUNK / 4) as u32;
+    let mut threads: Vec<_> = (0..4).map(|_| spawn(move || count_up(each))).collect();
+    // Threads that come and go leave chunks that are not full.
+    for _ in 0..300 {
+        threads.push(spawn(|| count_up(10)));
+    }
+    let tasks: Vec<u32> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    let trace = read(recording.number);
+    let tasks: std::collections::HashSet<u32> = tasks.into_iter().collect();
+    // What is not counted up: that they began, ended, and were waited for.
+    let others = trace.events.iter().filter(|event| kind(event) != Kind::Gap);
+    let (ours, others): (Vec<&Event>, Vec<&Event>) =
+        others.partition(|event| kind(event) == Kind::Load);
+    assert!(ours.iter().all(|event| tasks.contains(&event.task)));
+    for task in &tasks {
+        let last = kept(&trace, *task).last().map(|row| row.end);
+        let mut of_task = trace.events.iter().filter(|event| event.task == *task);
+        let is_lost = |event: &Event| kind(event) == Kind::Gap;
+        // One that was over long before the end may have lost that; it is told.
+        let is_told = of_task.next_back().is_none_or(is_lost);
+        assert!(
+            is_told || [Some(each), Some(10)].contains(&last),
+            "{last:?}"
+        );
+    }
+    let recorded = u64::from(4 * each + 300 * 10);
+    let missing = recorded - ours.len() as u64;
+    // Of the threads that came and went, the beginning and the end may be missing too: two or three events each.
+    assert!(
+        (missing..=missing + 4 * 304).contains(&trace.dropped),
+        "{} dropped, {missing} missing, {} others kept",
+        trace.dropped,
+        others.len()
+    );
+    assert!(trace.dropped > 0 && trace.gap.is_some());
+}
+
+#[test]
+fn threads_that_keep_all_chunks_leave_none_and_that_is_counted() {
+    let recording = Recording::begin();
+    let half = recording.number as usize & 1;
+    // As if 4096 threads had recorded one event each, and went on.
+    for number in 0..CHUNKS_PER_HALF {
+        let chunk = base() + chunk_at(half, number).unwrap();
+        // SAFETY: a chunk begins with its header, all of it atomics.
+        let head = unsafe { &*(chunk as *const ChunkHeader) };
+        let claim = Claim {
+            recording: recording.number,
+            round: 0,
+            stage: Stage::Filled,
+        };
+        head.len.store(0, Ordering::Relaxed);
+        head.claim.store(claim.to_word(), Ordering::Relaxed);
+    }
+    header().next_turn[half].store(CHUNKS_PER_HALF as u64, Ordering::Relaxed);
+    let before = header().dropped[half].load(Ordering::Relaxed);
+    spawn(|| count_up(1000)).join().unwrap();
+    let dropped = header().dropped[half].load(Ordering::Relaxed) - before;
+    assert!(dropped >= 1000, "{dropped}");
+    let gap = read(recording.number).gap.expect("it is told");
+    assert_eq!(gap.until, u64::MAX, "up to the end");
+    // Not looked for by each event: that would be two thousand turns every time.
+    let turns = header().next_turn[half].load(Ordering::Relaxed);
+    assert!(turns < (CHUNKS_PER_HALF * 20) as u64, "{turns}");
+    header().next_turn[half].store(0, Ordering::Relaxed);
+}
+
+/// The variable by which the next test tells its child that it is one.
+const TO_BE_KILLED: &str = "THREADBOOK_TEST_TO_BE_KILLED";
+
+/// Records without an end, in a process of its own, when the test below wants that.
+#[test]
+fn records_until_it_is_killed() {
+    if std::env::var_os(TO_BE_KILLED).is_some() {
+        let _other = std::thread::spawn(|| count_up(u32::MAX));
+        count_up(u32::MAX);
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_instant_leaves_a_whole_trace() {
+    // SAFETY: an anonymous file of the size of a trace, mapped whole and never unmapped.
+    let (fd, memory) = unsafe {
+        let fd = libc::memfd_create(c"killed".as_ptr(), 0);
+        assert_eq!(libc::ftruncate(fd, TRACE_BYTES as libc::off_t), 0);
+        let (read, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        let base = libc::mmap(std::ptr::null_mut(), TRACE_BYTES, read, shared, fd, 0);
+        assert_ne!(base, libc::MAP_FAILED, "a mapped trace");
+        (fd, Memory::new(base.cast(), TRACE_BYTES).unwrap())
+    };
+    memory.format();
+    for recording in 1..=24 {
+        memory.begin(recording);
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "records_until_it_is_killed"])
+            .env(TO_BE_KILLED, "1")
+            .env("THREADBOOK_TRACE_FD", fd.to_string())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Killed earlier or later: in the first part, when the ring is first full, and after several rounds of it.
+        let turns = u64::from(recording) * 700;
+        let since = Instant::now();
+        let mut looks = 0;
+        while memory.header().next_turn[recording as usize & 1].load(Ordering::Relaxed) < turns {
+            assert!(since.elapsed() < DEADLINE, "it records nothing");
+            if looks % 64 == 0 {
+                look_at(&memory.read(recording), "while it is written");
+            }
+            looks += 1;
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let trace = memory.read(recording);
+        look_at(&trace, "after a kill");
+        assert!(trace.gap.is_some() || turns <= CHUNKS_PER_HALF as u64);
+    }
+
+    fn look_at(trace: &Trace, when: &str) {
+        let tasks: std::collections::HashSet<u32> =
+            trace.events.iter().map(|event| event.task).collect();
+        assert!(tasks.len() <= 4, "{when}: {tasks:?}");
+        for task in tasks {
+            kept(trace, task);
+        }
+        fold(trace);
+    }
 }
 
 #[test]

@@ -1,28 +1,14 @@
 //! `select!` as plain Rust: every kind of arm, crossbeam's contract, and nothing lost or doubled under load.
 
+mod common;
+
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 
+use common::{DEADLINE, in_time};
 use threadbook_prelude::*;
-
-/// Longest that any test here may take: a wait that never ends fails instead of hanging.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Runs a test in a thread of its own, and fails when it does not come back.
-#[track_caller]
-fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || done.send(test()).unwrap_or(()));
-    match result.recv_timeout(DEADLINE) {
-        Ok(value) => value,
-        Err(RecvTimeoutError::Timeout) => panic!("still waiting after {DEADLINE:?}"),
-        Err(RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
-        }
-    }
-}
 
 /// Panics, and does not let the compiler know: what comes after it would be unreachable.
 fn burnt() -> i32 {

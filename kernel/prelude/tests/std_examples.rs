@@ -3,27 +3,9 @@
 //!
 //! Left out is what is not stable, what needs a `const fn` (a lock in a `static`: ours record where they were made), `thread::Builder`, and `select!`.
 
-/// Longest that an example may take.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+mod common;
 
-/// Runs an example in a thread of its own, and fails when it does not come back.
-#[track_caller]
-fn in_time(example: impl FnOnce() + Send + 'static) {
-    let (done, result) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        example();
-        done.send(()).unwrap_or(());
-    });
-    match result.recv_timeout(DEADLINE) {
-        Ok(()) => {}
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-            panic!("still waiting after {DEADLINE:?}")
-        }
-        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
-        }
-    }
-}
+use common::in_time;
 
 /// The same examples in two modules that differ in their `use` lines alone.
 macro_rules! with_both {
@@ -868,5 +850,50 @@ with_both! {
             let (tx, rx): (Sender<i32>, Receiver<i32>) = bounded(room);
             assert_eq!((tx.capacity(), rx.capacity()), (Some(room), Some(room)));
         }
+    }
+
+    fn a_full_channel_says_so() {
+        let (tx, rx) = bounded(1);
+        assert!(!tx.is_full() && !rx.is_full());
+        tx.send(0).unwrap();
+        assert!(tx.is_full() && rx.is_full());
+        let (tx, rx): (Sender<i32>, Receiver<i32>) = bounded(0);
+        assert!(tx.is_full() && rx.is_full() && tx.is_empty() && rx.is_empty());
+        let (tx, rx): (Sender<i32>, Receiver<i32>) = channel();
+        assert!(!tx.is_full() && !rx.is_full());
+    }
+
+    fn two_ends_say_whether_they_belong_together() {
+        let (tx, rx) = channel::<usize>();
+        let (another_tx, another_rx) = channel::<usize>();
+        assert!(tx.same_channel(&tx.clone()) && rx.same_channel(&rx.clone()));
+        assert!(!tx.same_channel(&another_tx) && !rx.same_channel(&another_rx));
+    }
+
+    fn send_deadline() {
+        let (tx, rx) = bounded(0);
+        let soon = Instant::now() + Duration::from_millis(2);
+        assert_eq!(tx.send_deadline(1, soon), Err(SendTimeoutError::Timeout(1)));
+        let receiver = spawn(move || {
+            assert_eq!(rx.recv(), Ok(2));
+            drop(rx);
+        });
+        let later = Instant::now() + Duration::from_secs(30);
+        assert_eq!(tx.send_deadline(2, later), Ok(()));
+        receiver.join().unwrap();
+        assert_eq!(tx.send_deadline(3, later), Err(SendTimeoutError::Disconnected(3)));
+    }
+
+    fn recv_deadline() {
+        let (tx, rx) = channel();
+        let soon = Instant::now() + Duration::from_millis(2);
+        assert_eq!(rx.recv_deadline(soon), Err(RecvTimeoutError::Timeout));
+        spawn(move || {
+            tx.send(5).unwrap();
+            drop(tx);
+        });
+        let later = Instant::now() + Duration::from_secs(30);
+        assert_eq!(rx.recv_deadline(later), Ok(5));
+        assert_eq!(rx.recv_deadline(later), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -1,38 +1,13 @@
 //! `RwLock`, `Condvar`, `Barrier` and `OnceLock` as plain Rust: nothing is attached, nothing recorded, and they keep the contracts that they name.
 
+mod common;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::TryLockError;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::mpsc::RecvTimeoutError;
 
+use common::{in_time, until};
 use threadbook_prelude::*;
-
-/// Longest that any test here may take: a wait that never ends fails instead of hanging.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Runs a test in a thread of its own, and fails when it does not come back.
-#[track_caller]
-fn in_time<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || done.send(test()).unwrap_or(()));
-    match result.recv_timeout(DEADLINE) {
-        Ok(value) => value,
-        Err(RecvTimeoutError::Timeout) => panic!("still waiting after {DEADLINE:?}"),
-        Err(RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
-        }
-    }
-}
-
-/// Waits for something that another thread is about to do.
-#[track_caller]
-fn until(what: &str, happened: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !happened() {
-        assert!(start.elapsed() < DEADLINE, "{what}: not after {DEADLINE:?}");
-        std::thread::yield_now();
-    }
-}
 
 /// Waits until another thread stands in the queue of a lock that somebody reads: who comes later to read is sent away then.
 #[track_caller]

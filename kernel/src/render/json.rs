@@ -1,7 +1,7 @@
 //! The picture's facts as JSON, for tests and for lessons that check their own claims: no times, only what holds whenever it runs like this.
 
 use serde_json::{Value, json};
-use threadbook_timeline::fold::{EdgeKind, LaneEnd, State};
+use threadbook_timeline::fold::{EdgeKind, Lane, LaneEnd, State};
 use threadbook_timeline::format::{Cause, Engine, MAIN_TASK, Reason};
 
 use super::axis::Axis;
@@ -28,7 +28,7 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
                     Some(wait)
                 }
                 State::Sleeping => Some(json!({"reason": "sleep", "object": null})),
-                State::Running | State::Ready | State::Computing => None,
+                State::Running | State::Ready | State::Computing | State::Unknown => None,
             });
             json!({
                 "name": lane.name,
@@ -37,6 +37,7 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
                 "end": match lane.end {
                     LaneEnd::Done => "done",
                     LaneEnd::Alive => "alive",
+                    LaneEnd::Unknown => "unknown",
                     LaneEnd::Panicked(_) => "panicked",
                     LaneEnd::Cut(Cause::Deadlock) => "deadlocked",
                     LaneEnd::Cut(Cause::Program) => "program",
@@ -91,6 +92,18 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
     if timeline.edges.len() > MOST_EDGES {
         facts["edges_left_out"] = json!(timeline.edges.len() - MOST_EDGES);
     }
+    // Few, or they would be counted and not listed.
+    let alive: Vec<Value> = timeline
+        .left_alive()
+        .take(MOST_PAIRED)
+        .map(|lane| left_alive(words, lane))
+        .collect();
+    if !alive.is_empty() {
+        facts["left_alive"] = alive.into();
+    }
+    if timeline.left_alive().nth(MOST_PAIRED).is_some() {
+        facts["left_alive_left_out"] = json!(timeline.left_alive().count() - MOST_PAIRED);
+    }
     if !timeline.rings.is_empty() {
         let names = |tasks: &[u32]| -> Vec<&str> {
             let tasks = tasks.iter().take(MOST_PAIRED);
@@ -100,6 +113,25 @@ pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
         facts["rings"] = rings.map(|ring| json!(names(&ring.tasks))).collect();
     }
     facts
+}
+
+/// A task that outlives its cell: what it does, and at which line.
+fn left_alive(words: &Words<'_>, lane: &Lane) -> Value {
+    let span = lane.spans.last();
+    let (does, waits_for) = match span.map(|span| span.state) {
+        Some(State::Blocked { reason, object }) => (word(reason), name(words, reason, object)),
+        Some(State::Sleeping) => ("sleep", None),
+        Some(State::Computing) => ("work", None),
+        Some(State::Ready) if lane.started.is_none() => ("not begun", None),
+        _ => ("run", None),
+    };
+    // Where it began to run is not where it is.
+    let place = span
+        .filter(|_| does != "run")
+        .and_then(|span| span.site)
+        .and_then(words.place_of)
+        .map(|place| json!({"cell": place.cell, "line": place.line}));
+    json!({"task": lane.name, "does": does, "object": waits_for, "where": place})
 }
 
 fn word(reason: Reason) -> &'static str {

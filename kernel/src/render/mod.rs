@@ -83,6 +83,7 @@ mod tests {
     use threadbook_timeline::fold::fold;
     use threadbook_timeline::format::Event;
     use threadbook_timeline::script::{Random, trace};
+    use threadbook_timeline::trace::Gap;
 
     fn picture(script: &str) -> Picture {
         let place_of = |site: u16| {
@@ -258,6 +259,9 @@ mod tests {
           ada waited 70 µs for the others at barrier `door` (cell 4 line 6); let go by grace
           ada waited 80 µs for once lock `list` to be filled (cell 4 line 7); let go by grace
           grace waited 90 µs for condvar `oven` to be notified (cell 4 line 5); let go by ada
+        still alive when the cell ended:
+          ada runs
+          grace runs
         ");
         let edges = picture.json["edges"].as_array().expect("a list");
         let kinds: Vec<_> = edges.iter().map(|edge| edge["kind"].as_str()).collect();
@@ -340,7 +344,132 @@ mod tests {
         # running   - ready   C waits on a channel   . not alive
         80 µs in all
           thread 1 waited 60 µs for a message on channel `orders` (cell 4 line 8), and still did at the end
+        still alive when the cell ended:
+          thread 1 waits for a message on channel `orders` (cell 4 line 8); a sender of it is alive, and nobody has sent to it in this cell
         ");
+    }
+
+    #[test]
+    fn what_was_not_kept_is_told_and_not_guessed() {
+        let mut trace = trace(
+            "main spawn ada; main spawn grace; main spawn _x; ada take till; grace want till :7; grace gap; ada gap; @400 ada release till; ada exit; \
+             @500 main join grace :9; main make channel orders; main send orders; main end",
+        );
+        trace.gap = Some(Gap {
+            from: 60_000,
+            until: 400_000,
+        });
+        trace.dropped = 1_234_567;
+        let picture = draw(&fold(&trace), &|_| None, "t");
+        insta::assert_snapshot!(picture.text, @r"
+        main      ##########################################################################JJJ# done
+        ada       .-----####?????????????????????????????????????????????????##................. done
+        grace     ..-----LL????????????????????????????????????????????????????????????????????? unknown
+        thread 1  ....?????????????????????????????????????????????????????????????????????????? unknown
+
+        # running   - ready   L waits for a lock   J waits for a task to end   ? not kept   . not alive
+        530 µs in all
+        more happened than there is room for: 1,234,567 events are missing here, from 60 µs to 400 µs; the first and the last ones were kept
+          main waited 20 µs for grace to end
+          grace waited at least 10 µs for lock `till`; how that ended was not kept
+        ");
+        let missing = "more happened than there is room for: 1,234,567 events are missing here, from 60 µs to 400 µs; the first and the last ones were kept";
+        for words in [
+            missing,
+            "data-t=\"not all was kept\"",
+            "data-t=\"not kept\"",
+            "grace: how it went on was not kept",
+            "thread 1: how it went on was not kept",
+            "as far as was seen, at most",
+            "class=\"miss\"",
+        ] {
+            assert!(picture.html.contains(words), "{words}");
+        }
+        tags_of(&picture.html);
+        let json = &picture.json;
+        assert_eq!(
+            (&json["dropped"], &json["concurrent"]),
+            (&1_234_567.into(), &serde_json::json!([]))
+        );
+        let ends: Vec<_> = (0..4)
+            .map(|lane| json["lanes"][lane]["end"].clone())
+            .collect();
+        assert_eq!(ends, ["done", "done", "unknown", "unknown"]);
+    }
+
+    #[test]
+    fn tasks_that_outlive_their_cell_are_listed_with_what_they_do() {
+        let script = "main spawn ada; main spawn grace; main spawn bob; main go eve; main go _idle; main spawn max; main spawn amy; main spawn kim; main spawn joe; \
+            ada recv orders :3; bob take till :4; grace want till :5; main add ovens =2; eve wait ovens :6; joe send bread :7; joe exit; max recv bread :8; \
+            amy got menu :9; kim full menu :10; @300 main end";
+        let place_of = |site: u16| {
+            (site > 2).then(|| Place {
+                cell: 4,
+                line: site.into(),
+                text: String::new(),
+            })
+        };
+        let picture = draw(&fold(&trace(script)), &place_of, "t");
+        let list = picture
+            .text
+            .split_once("still alive")
+            .expect("has a list")
+            .1;
+        insta::assert_snapshot!(list, @r"
+        when the cell ended:
+         ada waits for a message on channel `orders` (cell 4 line 3); a sender of it is alive, and nobody has sent to it in this cell
+         grace waits for lock `till` (cell 4 line 5), which bob has (cell 4 line 4)
+         bob runs
+         eve waits for wait group `ovens` (cell 4 line 6); its counter is 2
+         task 1 has not begun yet
+         max waits for a message on channel `bread` (cell 4 line 8); a sender of it is alive, last used by joe, which has ended (cell 4 line 7)
+         amy runs
+         kim waits for room in channel `menu` (cell 4 line 10); a receiver of it is alive, last used by amy (cell 4 line 9)
+        ");
+        for words in [
+            "<p data-t=\"still alive when the cell ended:\"></p>",
+            "<p class=\"a\" data-t=\"grace waits for lock `till` (cell 4 line 5), which bob has (cell 4 line 4)\"></p>",
+        ] {
+            assert!(picture.html.contains(words), "{words}");
+        }
+        tags_of(&picture.html);
+        let place = |line: u32| serde_json::json!({"cell": 4, "line": line});
+        let alive = picture.json["left_alive"].as_array().expect("a list");
+        assert_eq!(
+            alive[..3],
+            [
+                serde_json::json!({"task": "ada", "does": "recv", "object": "orders", "where": place(3)}),
+                serde_json::json!({"task": "grace", "does": "lock", "object": "till", "where": place(5)}),
+                serde_json::json!({"task": "bob", "does": "run", "object": null, "where": null}),
+            ]
+        );
+        assert_eq!(alive.len(), 8, "joe has ended, and so has main");
+    }
+
+    #[test]
+    fn nobody_is_listed_who_ended_or_whose_end_is_not_known() {
+        let long = "main spawn ada; ada exit; main end";
+        let killed = "main spawn ada; ada recv orders";
+        for script in [long, killed] {
+            let picture = picture(script);
+            assert!(
+                !picture.text.contains("still alive when"),
+                "{}",
+                picture.text
+            );
+            assert!(!picture.html.contains("still alive when"));
+            assert_eq!(picture.json.get("left_alive"), None);
+        }
+        let many: String = (0..100)
+            .map(|task| format!("main spawn t{task};"))
+            .collect();
+        let picture = picture(&(many + "main end"));
+        assert!(
+            picture.text.contains("\n  and 92 more\n"),
+            "{}",
+            picture.text
+        );
+        assert_eq!(picture.json["left_alive_left_out"], 36);
     }
 
     #[test]

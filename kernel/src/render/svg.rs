@@ -12,7 +12,7 @@ use threadbook_timeline::fold::{Edge, EdgeKind, Lane, LaneEnd, Nanos, Object, Sp
 use threadbook_timeline::format::{Cause, ObjectKind, Reason};
 
 use super::axis::{Axis, duration};
-use super::words::Words;
+use super::words::{LEFT_ALIVE, Words};
 use super::{left_out, shown_lanes};
 
 const WIDTH_PX: f64 = 940.0;
@@ -33,7 +33,7 @@ const DEADLOCK_PX: f64 = 9.0;
 const MOST_EDGES: usize = 150;
 
 /// The looks that a span can have: class, height in pixels, what the legend calls it. Colours are Okabe and Ito's; the pattern says it too.
-const LOOKS: [(&str, f64, &str); 9] = [
+const LOOKS: [(&str, f64, &str); 10] = [
     ("run", 10.0, "running"),
     ("comp", 14.0, "computing"),
     ("ready", 6.0, "ready, not running"),
@@ -43,6 +43,7 @@ const LOOKS: [(&str, f64, &str); 9] = [
     ("sleep", 2.0, "sleeping"),
     ("hold", 3.0, "holding a lock"),
     ("dead", 14.0, "waiting in vain: deadlock"),
+    ("gone", 8.0, "not kept"),
 ];
 const HOLD: usize = 7;
 const DEAD: usize = 8;
@@ -53,10 +54,10 @@ ID{color:var(--jp-ui-font-color1,var(--vscode-editor-foreground,#222));font:12px
 ID .d{position:relative;width:WIDTHpx;height:HEIGHTpx;overflow:hidden}ID .x{overflow-x:auto}ID svg{position:absolute;left:0;top:0;width:WIDTHpx;height:HEIGHTpx;max-width:none}\
 ID .u{display:none}ID b{position:absolute;font-weight:400;white-space:pre;line-height:14px;pointer-events:none}ID b::before,ID p::before{content:attr(data-t)}\
 ID b.r{transform:translateX(-50%);font-size:10px;opacity:.75}ID b.w{font-size:10px;padding:0 3px;border-radius:2px;line-height:11px;background:var(--jp-layout-color0,var(--vscode-editor-background,#fff))}\
-ID b.o{font-size:10px;opacity:.8}ID i{position:absolute}ID i:hover{outline:1.5px solid currentColor}ID p{margin:2px 0;font-size:11px;opacity:.85}\
+ID b.o{font-size:10px;opacity:.8}ID i{position:absolute}ID i:hover{outline:1.5px solid currentColor}ID p{margin:2px 0;font-size:11px;opacity:.85}ID p.a{margin-left:14px}\
 ID .run,ID .comp{fill:#009e73}ID .ready{fill:#f0e442;stroke:#7a7300;stroke-width:.8}ID .sleep{fill:#999}ID .hold{fill:#e69f00}\
 ID .lock{fill:url(#PRE-lock);stroke:#d55e00}ID .chan{fill:url(#PRE-chan);stroke:#0072b2}ID .wait{fill:url(#PRE-wait);stroke:#cc79a7}\
-ID .dead{fill:url(#PRE-dead);stroke:currentColor;stroke-width:.8}ID .ring{stroke:#d55e00;stroke-width:2;fill:none}\
+ID .gone{fill:none;stroke:currentColor;stroke-width:.8;stroke-dasharray:2 3;opacity:.6}ID .miss{fill:currentColor;opacity:.07}ID .dead{fill:url(#PRE-dead);stroke:currentColor;stroke-width:.8}ID .ring{stroke:#d55e00;stroke-width:2;fill:none}\
 ID .grid{stroke:currentColor;opacity:.12}ID .life{stroke:currentColor;opacity:.3}ID .cap{fill:currentColor}ID .rag{stroke:currentColor;fill:none;stroke-width:1.3}ID .panic{stroke:#d55e00;stroke-width:2.4;fill:none}\
 ID .e{fill:none;stroke-width:1.2}ID .spawn{stroke:#888}ID .message{stroke:#0072b2;stroke-width:1.5}ID .lck{stroke:#d55e00;stroke-dasharray:5 3;stroke-width:1.5}ID .wg{stroke:#b0508a;stroke-dasharray:1.5 2.5;stroke-width:1.7}ID .join{stroke:#b0508a;stroke-dasharray:1.5 2.5;stroke-width:1.7}\
 ID .depth{fill:#56b4e9;opacity:.75}ID .held{fill:#e69f00;opacity:.55;stroke:#e69f00}\
@@ -70,6 +71,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis, id: &str, text: &str, detail: usize)
         .collect();
     let mut sheet = Sheet::new(words, axis, format!("tb-{id}"));
     sheet.grid();
+    sheet.gap();
     sheet.edges();
     sheet.rings();
     sheet.lanes(detail);
@@ -184,6 +186,25 @@ impl<'a> Sheet<'a> {
         _ = write!(self.shapes, "<path class=\"grid\" d=\"{path}\"/>");
         if self.axis.counts_steps() {
             self.label("o", 0.0, 2.0, "steps, not time");
+        }
+    }
+
+    /// A band over the time of which not all was kept.
+    fn gap(&mut self) {
+        let Some((from, until)) = self.words.timeline.gap else {
+            return;
+        };
+        let (from, until) = (self.x(from), self.x(until));
+        let (top, width) = (TOP_PX - 4.0, (until - from).max(1.0));
+        let height = self.bottom - top;
+        _ = write!(
+            self.shapes,
+            "<path class=\"miss\" d=\"M{from:.1} {top:.0}h{width:.1}v{height:.0}h-{width:.1}z\"/>"
+        );
+        let told = self.words.missing().unwrap_or_default();
+        self.hover((from, top, width, 6.0), 1500.0, &told);
+        if width > 80.0 {
+            self.label("o", from + 4.0, TOP_PX - 8.0, "not all was kept");
         }
     }
 
@@ -437,6 +458,8 @@ impl<'a> Sheet<'a> {
                     y + 4.0,
                 );
             }
+            // The bar that is drawn up to here says so.
+            LaneEnd::Unknown => {}
             LaneEnd::Alive => {
                 _ = write!(
                     self.shapes,
@@ -663,7 +686,16 @@ impl<'a> Sheet<'a> {
         let end = self.words.timeline.end;
         let mut steps: Vec<(f64, f64, u32)> = Vec::new();
         for (index, (at, value)) in object.counter.iter().enumerate() {
-            let next = object.counter.get(index + 1).map_or(end, |change| change.0);
+            let mut next = object.counter.get(index + 1).map_or(end, |change| change.0);
+            if let Some((from, until)) = self.words.timeline.gap
+                && *at < until
+            {
+                // What it was until the next change is not known where a change may be missing.
+                next = next.min(from);
+                if next <= *at {
+                    continue;
+                }
+            }
             let (from, until) = (self.x(*at), self.x(next));
             match steps.last_mut() {
                 Some(last) if last.1 - last.0 < FINEST_STEP_PX && until - from < FINEST_STEP_PX => {
@@ -763,11 +795,22 @@ impl<'a> Sheet<'a> {
                 self.arrows_left_out
             );
         }
+        let mut alive = String::new();
+        for (at, sentence) in self.words.left_alive().iter().enumerate() {
+            if at == 0 {
+                _ = write!(alive, "<p data-t=\"{LEFT_ALIVE}\"></p>");
+            }
+            _ = write!(
+                alive,
+                "<p class=\"a\" data-t=\"{}\"></p>",
+                escaped(sentence)
+            );
+        }
         format!(
             "<div id=\"{prefix}\"><style>{style}</style>\
              <div class=\"u\">The drawing shows once this notebook is trusted (File, Trust Notebook). The same as text:<pre>{}</pre></div>\
              <div class=\"x\"><div class=\"d\"><svg role=\"img\" aria-label=\"{}\" width=\"{WIDTH_PX}\" height=\"{height}\" viewBox=\"0 0 {WIDTH_PX} {height}\" xmlns=\"http://www.w3.org/2000/svg\">{patterns}{}</svg>{hovers}{}</div></div>\
-             <p data-t=\"{}\"></p>{}</div>",
+             <p data-t=\"{}\"></p>{alive}{}</div>",
             escaped(text),
             escaped(&self.words.label()),
             self.shapes,
@@ -806,6 +849,7 @@ fn table(words: &Words<'_>, lanes: &[Lane], detail: usize) -> String {
                 }
                 State::Sleeping => (format!("slept {long}"), String::new()),
                 State::Computing => (format!("computed for {long}"), String::new()),
+                State::Unknown => (format!("not kept: {long}"), String::new()),
                 State::Running | State::Ready => continue,
             };
             let by = span
@@ -856,6 +900,7 @@ fn look(span: &Span) -> usize {
             _ => 5,
         },
         State::Sleeping => 6,
+        State::Unknown => 9,
     }
 }
 

@@ -6,7 +6,7 @@ use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State};
 use threadbook_timeline::format::{Cause, Reason};
 
 use super::axis::{Axis, duration};
-use super::words::Words;
+use super::words::{LEFT_ALIVE, Words};
 use super::{left_out, shown_lanes};
 
 /// Longest a line is.
@@ -35,6 +35,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
             LaneEnd::Done => "done",
             LaneEnd::Panicked(_) => "panicked",
             LaneEnd::Alive => "alive",
+            LaneEnd::Unknown => "unknown",
             LaneEnd::Cut(Cause::Deadlock) => "deadlock",
             LaneEnd::Cut(Cause::Program | Cause::Interrupt) => "cut off",
         };
@@ -60,6 +61,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
         ('O', "O waits for a once lock"),
         ('X', "X waits in vain: deadlock"),
         ('z', "z sleeps"),
+        ('?', "? not kept"),
         ('.', ". not alive"),
     ]
     .into_iter()
@@ -84,6 +86,9 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
         format!("{} in all", duration(timeline.end))
     };
     _ = writeln!(text, "\n{legend}\n{length}");
+    if let Some(missing) = words.missing() {
+        _ = writeln!(text, "{missing}");
+    }
     let waits: Vec<(&Lane, &Span)> = lanes
         .iter()
         .flat_map(|lane| {
@@ -98,6 +103,13 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     }
     if waits.len() > MOST_WAITS {
         _ = writeln!(text, "  and {} more waits", waits.len() - MOST_WAITS);
+    }
+    let alive = words.left_alive();
+    if !alive.is_empty() {
+        _ = writeln!(text, "{LEFT_ALIVE}");
+    }
+    for sentence in alive {
+        _ = writeln!(text, "  {sentence}");
     }
     text
 }
@@ -145,6 +157,7 @@ fn mark(state: State) -> char {
         State::Computing => '=',
         State::Ready => '-',
         State::Sleeping => 'z',
+        State::Unknown => '?',
         State::Blocked { reason, .. } => match reason {
             Reason::Lock | Reason::Read | Reason::Write => 'L',
             Reason::Send | Reason::Recv | Reason::Select => 'C',

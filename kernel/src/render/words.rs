@@ -1,12 +1,17 @@
 //! The sentences below and behind the picture: who waited, for how long, for what, where, and who ended it.
 
 use threadbook_timeline::fold::{
-    Deadlock, Lane, LaneEnd, Nanos, Object, Ring, Span, State, Timeline,
+    Deadlock, Hold, Lane, LaneEnd, Nanos, Object, Ring, Span, State, Timeline, Use,
 };
-use threadbook_timeline::format::{Cause, Reason};
+use threadbook_timeline::format::{Cause, MAIN_TASK, Reason};
 
 use super::Place;
 use super::axis::duration;
+
+/// Of how many tasks that outlive their cell it is said what they do.
+const MOST_ALIVE: usize = 8;
+/// What stands above that.
+pub const LEFT_ALIVE: &str = "still alive when the cell ended:";
 
 /// What the sentences need besides the span they speak of.
 pub struct Words<'a> {
@@ -79,6 +84,7 @@ impl Words<'_> {
             }
             State::Ready => format!("{name} could go on, and did after {long}"),
             State::Sleeping => format!("{name} slept {long}{place}"),
+            State::Unknown => format!("what {name} did in these {long} was not kept"),
             State::Blocked { reason, object } => {
                 let what = self.awaited(reason, object);
                 match (span.until, span.woken_by) {
@@ -92,6 +98,9 @@ impl Words<'_> {
                     (_, Some(by)) => format!(
                         "{name} waited {long} for {what}{place}; let go by {}",
                         self.task(by)
+                    ),
+                    (_, None) if is_lost_after(lane, span) => format!(
+                        "{name} waited at least {long} for {what}{place}; how that ended was not kept"
                     ),
                     (_, None) => format!("{name} waited {long} for {what}{place}"),
                 }
@@ -130,7 +139,7 @@ impl Words<'_> {
             match span.state {
                 State::Running | State::Computing => ran = ran.saturating_add(long),
                 State::Blocked { .. } => waited = waited.saturating_add(long),
-                State::Ready | State::Sleeping => {}
+                State::Ready | State::Sleeping | State::Unknown => {}
             }
         }
         (Nanos(ran), Nanos(waited))
@@ -150,6 +159,97 @@ impl Words<'_> {
                 }
                 _ => "still alive".into(),
             },
+            LaneEnd::Unknown => "how it went on was not kept".into(),
+        }
+    }
+
+    /// What the tasks do that outlive their cell: a sentence each for the first few of them, then how many more there are. Mostly empty.
+    pub fn left_alive(&self) -> Vec<String> {
+        let mut sentences: Vec<String> = self
+            .timeline
+            .left_alive()
+            .take(MOST_ALIVE)
+            .map(|lane| self.does(lane))
+            .collect();
+        let more = self.timeline.left_alive().count() - sentences.len();
+        if more > 0 {
+            sentences.push(format!("and {more} more"));
+        }
+        sentences
+    }
+
+    /// What a task does that is alive at the end, and what is known of who could end its wait.
+    fn does(&self, lane: &Lane) -> String {
+        let name = &lane.name;
+        let Some(span) = lane.spans.last() else {
+            return format!("{name} is alive");
+        };
+        let place = self.place(span.site);
+        match span.state {
+            State::Blocked { reason, object } => {
+                let awaited = self.awaited(reason, object);
+                let who = self.who_could_end(lane, reason, object);
+                format!("{name} waits for {awaited}{place}{who}")
+            }
+            State::Sleeping => format!("{name} sleeps{place}"),
+            State::Computing => format!("{name} computes{place}"),
+            State::Ready if lane.started.is_none() => format!("{name} has not begun yet{place}"),
+            State::Ready => format!("{name} could go on"),
+            State::Running | State::Unknown => format!("{name} runs"),
+        }
+    }
+
+    /// Who could end a wait, as far as that was seen: `; a sender is alive, last used by main (cell 4 line 9)`.
+    fn who_could_end(&self, lane: &Lane, reason: Reason, object: u32) -> String {
+        let Some(thing) = self.timeline.object(object) else {
+            return String::new();
+        };
+        let end_of_channel = |end: &str, used: &str, last: Option<Use>| {
+            let last = last.filter(|last| self.timeline.gap.is_none_or(|gap| last.at >= gap.1));
+            let by = match last {
+                Some(last) if last.task == lane.task => {
+                    format!("last used by itself{}", self.place(last.site))
+                }
+                Some(last) => {
+                    let task = self.timeline.lane(last.task);
+                    let over = match task.map(|task| &task.end) {
+                        Some(LaneEnd::Alive | LaneEnd::Unknown) | None => "",
+                        Some(_) if last.task == MAIN_TASK => "",
+                        Some(_) => ", which has ended",
+                    };
+                    let (task, place) = (self.task(last.task), self.place(last.site));
+                    format!("last used by {task}{over}{place}")
+                }
+                None if self.timeline.gap.is_some() => return format!("; a {end} of it is alive"),
+                None => format!("and nobody has {used} in this cell"),
+            };
+            format!("; a {end} of it is alive, {by}")
+        };
+        match reason {
+            Reason::Recv => end_of_channel("sender", "sent to it", thing.sent_by),
+            Reason::Send => end_of_channel("receiver", "received from it", thing.received_by),
+            Reason::Lock | Reason::Read | Reason::Write => {
+                let holds = self.timeline.lanes.iter().flat_map(|lane| {
+                    let open = |hold: &&Hold| hold.object == object && hold.until.is_none();
+                    lane.holds.iter().filter(open).map(move |hold| (lane, hold))
+                });
+                // Of a lane that is not seen to its end nothing is known of what it gave back.
+                let seen = |(lane, _): &(&Lane, &Hold)| lane.end != LaneEnd::Unknown;
+                match holds.filter(seen).last() {
+                    Some((holder, hold)) if holder.task == lane.task => {
+                        format!(", which it has itself{}", self.place(hold.site))
+                    }
+                    Some((holder, hold)) => {
+                        format!(", which {} has{}", holder.name, self.place(hold.site))
+                    }
+                    None => String::new(),
+                }
+            }
+            Reason::Wait if self.timeline.gap.is_none() => match thing.counter.last() {
+                Some((_, count)) => format!("; its counter is {count}"),
+                None => String::new(),
+            },
+            _ => String::new(),
         }
     }
 
@@ -214,19 +314,56 @@ impl Words<'_> {
             parts.push(format!("{} more", self.timeline.lanes.len() - 8));
         }
         if self.timeline.lanes.len() > 1 {
+            let at_most = if self.timeline.gap.is_some() {
+                "as far as was seen, at most"
+            } else {
+                "at most"
+            };
             parts.push(format!(
-                "at most {} at once, main left out",
+                "{at_most} {} at once, main left out",
                 self.timeline.max_running
             ));
         }
-        if self.timeline.dropped > 0 {
-            parts.push(format!(
-                "{} events found no room and are missing",
-                self.timeline.dropped
-            ));
-        }
+        parts.extend(self.missing());
         parts.join(" · ")
     }
+
+    /// What was not kept, and when; `None` when all was.
+    pub fn missing(&self) -> Option<String> {
+        let (from, until) = self.timeline.gap?;
+        let so_many = match self.timeline.dropped {
+            1 => "1 event is".into(),
+            many => format!("{} events are", thousands(many)),
+        };
+        let when = if until == self.timeline.end {
+            format!("from {} on", duration(from))
+        } else {
+            format!("from {} to {}", duration(from), duration(until))
+        };
+        Some(format!(
+            "more happened than there is room for: {so_many} missing here, {when}; the first and the last ones were kept"
+        ))
+    }
+}
+
+/// A number as people write it: 1,234,567.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Whether it is not known what the task did after this.
+fn is_lost_after(lane: &Lane, span: &Span) -> bool {
+    let next = lane.spans.partition_point(|other| other.from <= span.from);
+    let next = lane.spans.get(next);
+    next.is_some_and(|next| next.state == State::Unknown)
 }
 
 /// On which worker a green task ran, and whether it let no other one have it.

@@ -67,9 +67,13 @@ impl Ended {
 
 impl Timeline {
     /// Tells which of two tasks was over before the other began: `Less` for `a`, `Greater` for `b`; `None` when neither was, so that they could overlap.
+    /// `None` as well when events are missing: then it is not known.
     ///
     /// "Over" means: all that it did, apart from giving locks back and ending, happened before the other one's first step.
     pub fn order(&self, a: u32, b: u32) -> Option<Ordering> {
+        if self.gap.is_some() {
+            return None;
+        }
         let (a, b) = (self.place(a)?, self.place(b)?);
         match (self.before[b].contains(a), self.before[a].contains(b)) {
             (true, _) => Some(Ordering::Less),
@@ -78,9 +82,14 @@ impl Timeline {
         }
     }
 
-    /// Tells whether two tasks could have run at the same time, whatever the scheduler does. `false` also for tasks that are not known.
+    /// Tells whether two tasks could have run at the same time, whatever the scheduler does. `false` also for tasks that are not known, and when events are
+    /// missing: one of them may have ordered the two.
     pub fn concurrent(&self, a: u32, b: u32) -> bool {
-        a != b && self.place(a).is_some() && self.place(b).is_some() && self.order(a, b).is_none()
+        a != b
+            && self.gap.is_none()
+            && self.place(a).is_some()
+            && self.place(b).is_some()
+            && self.order(a, b).is_none()
     }
 
     /// Tells whether there is something to see: more than `main`, or `main` waited for something. A cell that only prints gets no picture.

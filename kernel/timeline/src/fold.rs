@@ -30,8 +30,10 @@ pub struct Timeline {
     pub start: Nanos,
     /// When the last event was.
     pub end: Nanos,
-    /// How many events found no room and are missing.
+    /// How many events are missing.
     pub dropped: u64,
+    /// Since when, and until when, some are missing; `None` when all are there. What is told of this time is true, and not all that was.
+    pub gap: Option<(Nanos, Nanos)>,
     /// How many tasks, `main` left out, were seen running at the same time, those on one core counted once.
     pub max_running: usize,
     /// By lane: the tasks that were over before it began.
@@ -82,6 +84,8 @@ pub enum LaneEnd {
     Cut(Cause),
     /// Not at all, as far as this recording goes.
     Alive,
+    /// That is not known: what it did last is missing.
+    Unknown,
 }
 
 /// A stretch of time in which a task did one thing.
@@ -165,6 +169,8 @@ pub enum State {
     Sleeping,
     /// It computes (`work`).
     Computing,
+    /// Nobody knows: what it did then is missing.
+    Unknown,
 }
 
 /// The time between getting a lock and giving it back.
@@ -174,7 +180,7 @@ pub struct Hold {
     pub object: u32,
     /// Since when.
     pub from: Nanos,
-    /// Until when; `None`: still at the end.
+    /// Until when; `None`: still at the end. Where what the task did next is missing, until there: it had the lock for at least so long.
     pub until: Option<Nanos>,
     /// Where it was taken.
     pub site: Option<u16>,
@@ -260,6 +266,21 @@ pub struct Object {
     /// What can be counted on it, at each change: messages in a channel, a wait group's counter, a lock's holder (a task, 0 for none), how many have a
     /// read-write lock, a cell's value.
     pub counter: Vec<(Nanos, u32)>,
+    /// For a channel: who sent to it last.
+    pub sent_by: Option<Use>,
+    /// For a channel: who received from it last.
+    pub received_by: Option<Use>,
+}
+
+/// Who used something, and where in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The task.
+    pub task: u32,
+    /// When.
+    pub at: Nanos,
+    /// Where.
+    pub site: Option<u16>,
 }
 
 /// Names from earlier recordings, for tasks and objects that live longer than one.
@@ -300,6 +321,15 @@ impl Timeline {
         self.lanes.get(*self.lane_places.get(&task)?)
     }
 
+    /// The tasks that outlive their cell. Empty as long as it runs, and when its process ended before it did: then none of them is alive.
+    pub fn left_alive(&self) -> impl Iterator<Item = &Lane> {
+        let is_over = self
+            .lane(MAIN_TASK)
+            .is_some_and(|main| main.ended.is_some());
+        let alive = move |lane: &&Lane| is_over && lane.end == LaneEnd::Alive;
+        self.lanes.iter().filter(alive)
+    }
+
     /// Gives an object.
     pub fn object(&self, id: u32) -> Option<&Object> {
         self.objects.get(*self.object_places.get(&id)?)
@@ -331,10 +361,15 @@ pub fn fold(trace: &Trace) -> Timeline {
 
 /// Folds a recording in which tasks and objects of earlier ones may play a part.
 pub fn fold_knowing(trace: &Trace, known: &Known) -> Timeline {
+    let origin = trace.events.first().map_or(0, |event| event.ticks);
+    let since_origin = |ticks: u64| nanos(ticks.saturating_sub(origin), trace.ticks_per_second);
     let mut fold = Fold {
         trace,
         known,
-        origin: trace.events.first().map_or(0, |event| event.ticks),
+        origin,
+        gap: trace
+            .gap
+            .map(|gap| (since_origin(gap.from), since_origin(gap.until))),
         last_acts: last_acts(&trace.events),
         ..Fold::new(trace, known)
     };
@@ -391,6 +426,7 @@ struct Fold<'a> {
     trace: &'a Trace,
     known: &'a Known,
     origin: u64,
+    gap: Option<(Nanos, Nanos)>,
     last_acts: HashMap<u32, usize>,
     tasks: Vec<Task>,
     position: HashMap<u32, usize>,
@@ -421,6 +457,7 @@ impl<'a> Fold<'a> {
             trace,
             known,
             origin: 0,
+            gap: None,
             last_acts: HashMap::new(),
             tasks: Vec::new(),
             position: HashMap::new(),
@@ -469,11 +506,15 @@ impl<'a> Fold<'a> {
             Kind::NameTask => return self.name_task(event),
             Kind::NewObject => return self.new_object(event, place.site),
             Kind::NameObject => return self.name_object(event),
+            Kind::Gap => return self.loses_sight(event.task),
             _ => {}
         }
         let at = self.task_doing(event.task, kind, event, place);
         if self.tasks[at].gone {
             return;
+        }
+        if self.gap.is_some() {
+            self.is_seen_again(at, kind, place);
         }
         match kind {
             Kind::CellBegin => self.tasks[at].lane.started = Some(now),
@@ -519,14 +560,14 @@ impl<'a> Fold<'a> {
                 let known = self.published(at, index);
                 self.sent
                     .insert((event.obj, event.seq), (event.task, now, known));
-                self.object(event.obj, ObjectKind::Channel)
-                    .counter
-                    .push((now, event.aux));
+                let channel = self.object(event.obj, ObjectKind::Channel);
+                channel.counter.push((now, event.aux));
+                channel.sent_by = Some(used(event, now, place));
             }
             Kind::Received => {
-                self.object(event.obj, ObjectKind::Channel)
-                    .counter
-                    .push((now, event.aux));
+                let channel = self.object(event.obj, ObjectKind::Channel);
+                channel.counter.push((now, event.aux));
+                channel.received_by = Some(used(event, now, place));
                 if let Some((from, left, known)) = self.sent.remove(&(event.obj, event.seq)) {
                     self.tasks[at].ended.join(&known);
                     self.edge(EdgeKind::Message, (from, left), at, event.obj, event.seq);
@@ -589,8 +630,70 @@ impl<'a> Fold<'a> {
             Kind::Notified => _ = self.object(event.obj, ObjectKind::Condvar),
             Kind::Tripped => _ = self.object(event.obj, ObjectKind::Barrier),
             Kind::ObserveBegin | Kind::ObserveEnd => {}
-            Kind::Deadlocked | Kind::NameTask | Kind::NewObject | Kind::NameObject => {}
+            Kind::Deadlocked | Kind::NameTask | Kind::NewObject | Kind::NameObject | Kind::Gap => {}
         }
+    }
+
+    /// What the task did from now on is missing. It may have ended its wait, given its locks back, left its regions, and come to its end.
+    fn loses_sight(&mut self, task: u32) {
+        let Some(&at) = self.position.get(&task) else {
+            return;
+        };
+        if self.tasks[at].gone {
+            return;
+        }
+        self.change(at, State::Unknown, Where::default());
+        let (now, task) = (self.now, &mut self.tasks[at]);
+        task.just_woken_by = None;
+        for hold in task
+            .lane
+            .holds
+            .iter_mut()
+            .filter(|hold| hold.until.is_none())
+        {
+            hold.until = Some(now);
+        }
+        for region in task.regions.drain(..) {
+            task.lane.regions[region].until = Some(now);
+        }
+    }
+
+    /// A task of which something may be missing does something.
+    fn is_seen_again(&mut self, at: usize, kind: Kind, place: Where) {
+        let never_seen = self.never_seen(at) && kind != Kind::Start;
+        if let Some(open) = &mut self.tasks[at].open {
+            if never_seen {
+                open.state = State::Unknown;
+            }
+            if open.state == State::Unknown {
+                self.change(
+                    at,
+                    State::Running,
+                    Where {
+                        site: None,
+                        ..place
+                    },
+                );
+            }
+        }
+    }
+
+    /// Whether the task was made before the gap's end, and nothing that it did is known: it may have begun all the same.
+    fn never_seen(&self, at: usize) -> bool {
+        let lane = &self.tasks[at].lane;
+        self.gap.is_some_and(|(_, until)| lane.spawned < until)
+            && lane.started.is_none()
+            && lane.spans.is_empty()
+            && self.tasks[at]
+                .open
+                .as_ref()
+                .is_some_and(|open| open.state == State::Ready)
+    }
+
+    /// Whether something that the reader has not seen may have happened between `since` and now.
+    fn is_unsure_since(&self, since: Nanos) -> bool {
+        self.gap
+            .is_some_and(|(from, until)| since < until && self.now > from)
     }
 
     fn name_task(&mut self, event: &Event) {
@@ -674,15 +777,18 @@ impl<'a> Fold<'a> {
         lock.holders = lock.holders.saturating_add(1);
         let holders = lock.holders;
         // Who reads could do so since nobody has it alone any more; who has it alone, since the last one of all gave it back.
-        let by = match (shared, lock.last) {
-            (true, _) => lock.alone,
+        let (by, is_next) = match (shared, lock.last) {
+            (true, _) => (lock.alone, false),
             (false, Some((by, seq, was_shared))) => {
                 lock.alone = None;
                 lock.last = None;
-                (was_shared || seq.checked_add(1) == Some(event.seq)).then_some(by)
+                let is_next = seq.checked_add(1) == Some(event.seq);
+                ((was_shared || is_next).then_some(by), is_next)
             }
-            (false, None) => None,
+            (false, None) => (None, false),
         };
+        // Others may have had it in between.
+        let by = by.filter(|by| is_next || !self.is_unsure_since(by.1));
         self.lock_counts(event, shared, event.task, holders);
         self.tasks[at].lane.holds.push(Hold {
             object: event.obj,
@@ -724,11 +830,13 @@ impl<'a> Fold<'a> {
         } else {
             ObjectKind::Mutex
         };
+        let uncounted = self.is_unsure_since(Nanos(0));
         let object = self.object(event.obj, kind);
-        let count = if object.kind == ObjectKind::RwLock {
-            holders
-        } else {
-            holder
+        let count = match object.kind {
+            // Who takes it and gives it back can be counted only as long as all are seen.
+            ObjectKind::RwLock if uncounted => return,
+            ObjectKind::RwLock => holders,
+            _ => holder,
         };
         object.counter.push((now, count));
     }
@@ -745,6 +853,7 @@ impl<'a> Fold<'a> {
     }
 
     fn resumed(&mut self, at: usize, place: Where) {
+        // Without a `Yield` that was seen it runs as before.
         let Some(since) = self.tasks[at].yielded.take() else {
             return;
         };
@@ -768,6 +877,17 @@ impl<'a> Fold<'a> {
             return at;
         }
         let at = self.new_task(task, None, Nanos(0), Engine::Thread, Ended::default());
+        if let Some((from, _)) = self.gap.filter(|(from, _)| self.now > *from) {
+            // Made in the gap, or in an earlier recording: what is known of it begins here.
+            let lane = &mut self.tasks[at].lane;
+            lane.spawned = from;
+            if kind == Kind::Start {
+                lane.spawned = self.now;
+            } else {
+                self.tasks[at].open = Some(span(State::Unknown, from, Where::default()));
+            }
+            return at;
+        }
         match kind {
             // It waits since an earlier recording, and goes on in this one.
             Kind::BlockEnd => {
@@ -965,7 +1085,10 @@ impl<'a> Fold<'a> {
         let Some(open) = self.tasks[at].open.clone() else {
             return;
         };
-        if matches!(open.state, State::Blocked { .. } | State::Sleeping) {
+        if matches!(
+            open.state,
+            State::Blocked { .. } | State::Sleeping | State::Unknown
+        ) {
             return;
         }
         let since = Nanos(now.0.saturating_sub(u64::from(micros) * 1000));
@@ -1063,6 +1186,8 @@ impl<'a> Fold<'a> {
                 named,
                 made_at: None,
                 counter: Vec::new(),
+                sent_by: None,
+                received_by: None,
             });
             self.objects.len() - 1
         });
@@ -1075,8 +1200,20 @@ impl<'a> Fold<'a> {
 
     fn finish(mut self) -> Timeline {
         let mut unnamed = [0; 2];
+        for at in 0..self.tasks.len() {
+            if self.never_seen(at)
+                && let Some(open) = &mut self.tasks[at].open
+            {
+                open.state = State::Unknown;
+            }
+        }
         for task in &mut self.tasks {
-            task.lane.spans.extend(task.open.take());
+            if let Some(open) = task.open.take() {
+                if open.state == State::Unknown {
+                    task.lane.end = LaneEnd::Unknown;
+                }
+                task.lane.spans.push(open);
+            }
             if let Some(end) = task.how_it_ended() {
                 task.lane.end = end;
             }
@@ -1125,6 +1262,10 @@ impl<'a> Fold<'a> {
             start: Nanos(0),
             end: self.now,
             dropped: self.trace.dropped,
+            // A recording that goes on in the gap knows no end of it.
+            gap: self
+                .gap
+                .map(|(from, until)| (from.min(self.now), until.min(self.now))),
             before,
             lane_places,
             object_places: self.object_position,
@@ -1166,6 +1307,14 @@ fn waiting(reason: Reason, object: u32) -> State {
         State::Sleeping
     } else {
         State::Blocked { reason, object }
+    }
+}
+
+fn used(event: &Event, at: Nanos, place: Where) -> Use {
+    Use {
+        task: event.task,
+        at,
+        site: place.site,
     }
 }
 
@@ -1226,6 +1375,7 @@ pub(crate) fn is_act(kind: Kind) -> bool {
             | Kind::ObserveBegin
             | Kind::ObserveEnd
             | Kind::Exit
+            | Kind::Gap
     )
 }
 
@@ -1746,6 +1896,211 @@ mod tests {
             }
             assert_eq!(fold(&trace).max_running, want, "{name}");
         }
+    }
+
+    /// A run that could have been: three tasks, two locks, a read-write lock and a channel, and nobody does what he could not.
+    fn a_run(random: &mut Random) -> String {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Does {
+            Runs,
+            Waits,
+            Then(&'static str),
+        }
+        let tasks = ["main", "a", "b", "c"];
+        let mut does = [Does::Runs; 4];
+        let mut script = String::from("main spawn a; main spawn b; main spawn c;");
+        let mut say = |who: usize, what: &str| script += &format!("{} {what};", tasks[who]);
+        let mut holders: [Option<usize>; 2] = [None; 2];
+        let mut queues: [Vec<usize>; 3] = Default::default();
+        let mut readers: Vec<usize> = Vec::new();
+        let mut messages = 0;
+        for _ in 0..80 {
+            let who = random.below(4) as usize;
+            match does[who] {
+                Does::Waits => continue,
+                Does::Then(what) => {
+                    say(who, what);
+                    does[who] = Does::Runs;
+                    continue;
+                }
+                Does::Runs => {}
+            }
+            let lock = random.below(2) as usize;
+            let (take, want, release) = [
+                ("take m", "want m", "release m"),
+                ("take n", "want n", "release n"),
+            ][lock];
+            match random.below(6) {
+                0 | 1 => match holders[lock] {
+                    Some(holder) if holder == who => {
+                        say(who, release);
+                        holders[lock] = None;
+                        if !queues[lock].is_empty() {
+                            let next = queues[lock].remove(0);
+                            holders[lock] = Some(next);
+                            does[next] = Does::Then(take);
+                        }
+                    }
+                    None => {
+                        say(who, take);
+                        holders[lock] = Some(who);
+                    }
+                    Some(_) => {
+                        say(who, want);
+                        queues[lock].push(who);
+                        does[who] = Does::Waits;
+                    }
+                },
+                2 => {
+                    say(who, "send q");
+                    match queues[2].is_empty() {
+                        true => messages += 1,
+                        false => does[queues[2].remove(0)] = Does::Then("got q"),
+                    }
+                }
+                3 if messages > 0 => {
+                    say(who, "got q");
+                    messages -= 1;
+                }
+                3 => {
+                    say(who, "recv q");
+                    queues[2].push(who);
+                    does[who] = Does::Waits;
+                }
+                4 if readers.contains(&who) => {
+                    say(who, "release shelf");
+                    readers.retain(|reader| *reader != who);
+                }
+                4 if readers.is_empty() && random.below(3) == 0 => {
+                    say(who, "write shelf");
+                    say(who, "release shelf");
+                }
+                4 => {
+                    say(who, "read shelf");
+                    readers.push(who);
+                }
+                _ => say(who, "mark x"),
+            }
+        }
+        for (who, does) in does.into_iter().enumerate() {
+            if does == Does::Runs && random.below(2) == 0 {
+                say(who, if who == 0 { "end" } else { "exit" });
+            }
+        }
+        script
+    }
+
+    /// The same run as a reader sees it that has lost some of what each of `lossy` did between two moments.
+    fn with_a_gap(whole: &Trace, lossy: &[u32], random: &mut Random) -> Trace {
+        let events = &whole.events;
+        let from = random.below(events.len() as u64) as usize;
+        let until = from + random.below((events.len() - from) as u64) as usize;
+        let mut kept: Vec<Event> = Vec::new();
+        let mut lost: HashSet<u32> = HashSet::new();
+        for (at, event) in events.iter().enumerate() {
+            let begins_to_lose = (from..=until).contains(&at)
+                && lossy.contains(&event.task)
+                && (lost.contains(&event.task) || random.below(2) == 0);
+            if !begins_to_lose {
+                kept.push(*event);
+            } else if lost.insert(event.task)
+                && let Some(last) = kept.iter().rposition(|kept| kept.task == event.task)
+            {
+                let gap = Event {
+                    ticks: kept[last].ticks,
+                    task: event.task,
+                    kind: Kind::Gap as u8,
+                    ..Event::default()
+                };
+                kept.insert(last + 1, gap);
+            }
+        }
+        Trace {
+            events: kept,
+            dropped: 1,
+            gap: Some(crate::trace::Gap {
+                from: events[from].ticks.saturating_sub(1),
+                until: events[until].ticks,
+            }),
+            ..whole.clone()
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_recording_with_a_gap_is_true() {
+        let mut random = Random::new(23);
+        let (mut unknown, mut told) = (0, 0);
+        for _ in 0..600 {
+            let script = a_run(&mut random);
+            let whole = trace(&script);
+            let lossy: Vec<u32> = (1..=4).filter(|_| random.below(2) == 0).collect();
+            let part = with_a_gap(&whole, &lossy, &mut random);
+            let (truth, seen) = (fold(&whole), fold(&part));
+            // Both count from their first event.
+            let shift = part.events[0].ticks - whole.events[0].ticks;
+            let at = |nanos: Nanos| Nanos(nanos.0 + shift);
+            for lane in &seen.lanes {
+                let really = truth.lane(lane.task).expect("it did something");
+                let state_at = |when: u64| {
+                    let covers =
+                        |span: &&Span| span.from.0 <= when && when < span.until(truth.end).0;
+                    really.spans.iter().find(covers).map(|span| span.state)
+                };
+                for span in &lane.spans {
+                    if span.state == State::Unknown {
+                        unknown += 1;
+                        continue;
+                    }
+                    for when in (at(span.from).0..at(span.until(seen.end)).0).step_by(5000) {
+                        told += 1;
+                        let state = state_at(when);
+                        // That somebody let it go on may be missing, and then it waits until it says that it does not.
+                        let is_true = state == Some(span.state)
+                            || matches!(span.state, State::Blocked { .. })
+                                && state == Some(State::Ready);
+                        assert!(
+                            is_true,
+                            "{script}\n{}: {span:?}, really {state:?}",
+                            lane.name
+                        );
+                    }
+                }
+                for hold in &lane.holds {
+                    let covers = |other: &&Hold| {
+                        other.object == hold.object
+                            && other.from == at(hold.from)
+                            && at(hold.until.unwrap_or(seen.end))
+                                <= other.until.unwrap_or(truth.end)
+                    };
+                    assert!(
+                        really.holds.iter().any(|other| covers(&other)),
+                        "{script}\n{hold:?}"
+                    );
+                }
+                assert!(
+                    lane.end == LaneEnd::Unknown || lane.end == really.end,
+                    "{script}\n{lane:?}"
+                );
+            }
+            for edge in &seen.edges {
+                let same = |other: &&Edge| {
+                    let of = |edge: &Edge| (edge.kind, edge.from, edge.to, edge.object, edge.seq);
+                    of(other) == of(edge)
+                        && (other.left, other.reached) == (at(edge.left), at(edge.reached))
+                };
+                assert!(
+                    truth.edges.iter().any(|other| same(&other)),
+                    "{script}\n{edge:?}"
+                );
+            }
+            for task in &seen.lanes {
+                assert_eq!(seen.order(task.task, 1), None);
+            }
+        }
+        assert!(
+            unknown > 300 && told > 10_000,
+            "{unknown} and {told}: the runs are too short"
+        );
     }
 
     #[test]

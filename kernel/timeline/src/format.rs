@@ -1,15 +1,16 @@
 //! The trace: what the recorder in the learner's process and the reader in the kernel agree on, and nothing else.
 //!
 //! One region of shared memory: a header, a table of sites, a heap of names, and two halves of chunks. A recording (one cell) uses one half, the next
-//! recording the other, so that a thread that is late by a whole cell does not write over what is being drawn. The format is plain numbers at fixed
-//! offsets; every word that both sides touch is an atomic. Bump [`VERSION`] with any change. Knows nothing of how events are made, folded or drawn.
+//! recording the other, so that a thread that is late by a whole cell does not write over what is being drawn. Of a half, the first part keeps what was
+//! recorded first, and the rest is a ring that keeps what was recorded last (see [`Claim`]). The format is plain numbers at fixed offsets; every word that
+//! both sides touch is an atomic. Bump [`VERSION`] with any change. Knows nothing of how events are made, folded or drawn.
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// `"THRDBOOK"`, the first eight bytes of a trace.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"THRDBOOK");
 /// The one version that reader and recorder of this source tree speak.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The size of a trace in bytes: reserved, not used, since the pages of a memfd come into being when they are touched.
 pub const TRACE_BYTES: usize = CHUNKS_AT + 2 * CHUNKS_PER_HALF * CHUNK_BYTES;
@@ -25,8 +26,14 @@ pub const NAMES_BYTES: usize = 4 << 20;
 pub const CHUNKS_AT: usize = NAMES_AT + NAMES_BYTES;
 /// One chunk: a page, so that a thousand threads that record a little each cost 4 MB.
 pub const CHUNK_BYTES: usize = 4096;
-/// How many chunks one recording can fill: about 516,000 events.
+/// How many chunks one recording has: about 516,000 events.
 pub const CHUNKS_PER_HALF: usize = 4096;
+/// How many of them, from the first on, keep what was recorded first.
+pub const FIRST_CHUNKS: usize = CHUNKS_PER_HALF / 2;
+/// How many make up the ring, which keeps what was recorded last.
+pub const RING_CHUNKS: usize = CHUNKS_PER_HALF - FIRST_CHUNKS;
+/// For how many turns a chunk of the ring stays after its thread was done with it: so many of the last chunks are there for certain, about 129,000 events.
+pub const KEPT_TURNS: u64 = RING_CHUNKS as u64 / 2;
 /// How many events a chunk holds.
 pub const EVENTS_PER_CHUNK: usize = (CHUNK_BYTES - size_of::<ChunkHeader>()) / size_of::<Event>();
 
@@ -52,8 +59,8 @@ pub struct Header {
     pub ticks_per_second: AtomicU64,
     /// How often a process attached itself to this trace: 1 for the first worker.
     pub generation: AtomicU32,
-    /// The next free chunk of each half, by number in that half. May run past [`CHUNKS_PER_HALF`]; what is past is not there.
-    pub next_chunk: [AtomicU32; 2],
+    /// The next turn to claim a chunk, of each half: see [`chunk_of_turn`].
+    pub next_turn: [AtomicU64; 2],
     /// The next task id.
     pub next_task: AtomicU32,
     /// The next object id.
@@ -62,8 +69,10 @@ pub struct Header {
     pub sites: AtomicU32,
     /// How many bytes of the heap of names have been claimed.
     pub names: AtomicU32,
-    /// Events of this recording that found no chunk, by half.
+    /// Events of this recording that are not there any more, by half: those of chunks that were claimed again, and those that found no chunk.
     pub dropped: [AtomicU64; 2],
+    /// How many of those found no chunk, since threads that are not done with theirs had all of them.
+    pub unplaced: [AtomicU64; 2],
     /// 1 while the kernel wants no copies of the recording process at the ends of cells. Written by the kernel alone.
     pub no_snapshots: AtomicU32,
 }
@@ -90,14 +99,106 @@ pub struct Site {
 /// bytes of UTF-8, then zeros up to a multiple of 4. The length is stored last (Release), so a length of 0 means "not yet whole".
 pub type NameId = u32;
 
+macro_rules! numbered {
+    ($(#[$enum_doc:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal,)+ }) => {
+        $(#[$enum_doc])*
+        #[repr(u8)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant = $number,)+ }
+
+        impl $name {
+            /// Gives the variant of a number read from a trace, or `None` for a number of another version.
+            pub fn from_number(number: u32) -> Option<$name> {
+                match number { $($number => Some($name::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
 /// What stands at the head of a chunk.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct ChunkHeader {
-    /// The recording that this chunk belongs to. A reader skips a chunk of another recording.
-    pub recording: AtomicU32,
+    /// Whose it is: a [`Claim`] as a number. A reader skips a chunk of another recording.
+    pub claim: AtomicU64,
     /// How many of its events are whole: stored with Release after the event, so that a reader sees all of them and a kill at any instant loses at most one.
     pub len: AtomicU32,
+    /// Which chunk this is of those that its thread claimed in this recording, from 0: where numbers are left out, chunks are not there any more.
+    pub nth: AtomicU32,
+    /// The thread: the turn by which it claimed its first chunk of this recording.
+    pub thread: AtomicU64,
+    /// When the turn by which it was claimed had come, in ticks.
+    pub since: AtomicU64,
+    /// The turn that had come when its thread was done with it; says nothing before.
+    pub done: AtomicU64,
+}
+
+/// Whose a chunk is.
+///
+/// A thread claims a chunk by exchanging this word, as a whole, for one that says so, and is the only one to write into it until it says that it is done.
+/// Only then may the chunk be claimed again in the same recording; by the next recording but one of the same half it may in any case, and events that a
+/// thread writes so late are told by their `recording`. No two claims of one chunk are alike, so an exchange that was prepared for one never hits another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The recording that the chunk belongs to.
+    pub recording: u32,
+    /// How often the ring has been gone round, below 2^29: a thread that does nothing but record needs weeks for that.
+    pub round: u32,
+    /// What may be done with it.
+    pub stage: Stage,
+}
+
+numbered! {
+    /// What may be done with a chunk.
+    Stage {
+        /// It is done with, being full: readable, and to be claimed again.
+        Full = 0,
+        /// It is being made empty, and is neither readable nor to be claimed.
+        Emptied = 1,
+        /// It is being filled: readable.
+        Filled = 2,
+        /// It is done with, since its thread has ended: as `Full`.
+        Left = 3,
+    }
+}
+
+impl Claim {
+    /// As it stands in a chunk.
+    pub fn to_word(self) -> u64 {
+        u64::from(self.recording) << 32 | u64::from(self.round & ROUNDS) << 3 | self.stage as u64
+    }
+
+    /// What stands in a chunk; `None` for what no recorder writes.
+    pub fn from_word(word: u64) -> Option<Claim> {
+        Some(Claim {
+            recording: (word >> 32) as u32,
+            round: (word >> 3) as u32 & ROUNDS,
+            stage: Stage::from_number((word & 7) as u32)?,
+        })
+    }
+}
+
+const ROUNDS: u32 = u32::MAX >> 3;
+
+/// Which chunk of a half (by number) turn `turn` is about, and in which round of the ring.
+pub fn chunk_of_turn(turn: u64) -> (usize, u32) {
+    let (first, ring) = (FIRST_CHUNKS as u64, RING_CHUNKS as u64);
+    match turn.checked_sub(first) {
+        None => (turn as usize, 0),
+        Some(past) => (
+            (first + past % ring) as usize,
+            (past / ring) as u32 & ROUNDS,
+        ),
+    }
+}
+
+/// The turn by which chunk `number` of a half was claimed in round `round` of the ring.
+pub fn turn_of_chunk(number: usize, round: u32) -> u64 {
+    if number < FIRST_CHUNKS {
+        number as u64
+    } else {
+        number as u64 + u64::from(round) * RING_CHUNKS as u64
+    }
 }
 
 /// One thing that happened: 32 bytes, two to a cache line.
@@ -130,22 +231,6 @@ pub struct Event {
     pub reserved: u8,
 }
 
-macro_rules! numbered {
-    ($(#[$enum_doc:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal,)+ }) => {
-        $(#[$enum_doc])*
-        #[repr(u8)]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant = $number,)+ }
-
-        impl $name {
-            /// Gives the variant of a number read from a trace, or `None` for a number of another version.
-            pub fn from_number(number: u32) -> Option<$name> {
-                match number { $($number => Some($name::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
 numbered! {
     /// What happened.
     Kind {
@@ -163,7 +248,8 @@ numbered! {
         Panic = 6,
         /// Task `obj` is called `aux` (a [`NameId`]).
         NameTask = 7,
-        /// `task` made the object `obj`. `aux`: an [`ObjectKind`]. `seq`: a channel's capacity (`u32::MAX`: unbounded), else 0. `site`: where.
+        /// `task` made the object `obj`. `aux`: an [`ObjectKind`]. `seq`: a channel's capacity (`u32::MAX`: unbounded), for how many a barrier is, else 0.
+        /// `site`: where.
         NewObject = 8,
         /// Object `obj` is called `aux` (a [`NameId`]).
         NameObject = 9,
@@ -226,6 +312,8 @@ numbered! {
         Notified = 37,
         /// `task` was the last to come to barrier `obj`; `seq` counts its rounds from 1. All who waited go on.
         Tripped = 38,
+        /// What `task` did from here to its next event was recorded and is not there any more. Put in by the reader; no recorder writes it.
+        Gap = 39,
     }
 }
 

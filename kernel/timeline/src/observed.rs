@@ -1,9 +1,14 @@
 //! The observed part of a recording, and what can be said of it that holds on every schedule.
 //!
 //! The part: what one task, the observer, did between `ObserveBegin` and `ObserveEnd`, and all that was done by the tasks that were made in it. What counts
-//! is what is known to have happened before its end, by spawns, joins, messages, wait groups, and the order within a task; what a task did that nobody
-//! waited for may have come later, so it does not count, whether it was recorded or not. A clock per task (how far it knows each other one) tells. Knows
-//! nothing of time, and nothing of how a fact is asked for.
+//! is what is known to have happened before its end, by spawns, joins, messages, wait groups, barriers, and the order within a task; what a task did that
+//! nobody waited for may have come later, so it does not count, whether it was recorded or not. A clock per task (how far it knows each other one) tells.
+//! Knows nothing of time, and nothing of how a fact is asked for.
+//!
+//! A barrier orders where it must: when just as many tasks use it as it is for, each of them is there in each of its rounds, on every schedule. Where more
+//! do, who meets whom is chance. A condition variable orders nothing: whether a task waits at all, or finds that what it would wait for has happened, is
+//! chance, and then nothing was recorded by which to know the order; nor does a `OnceLock`, which is filled by whoever comes first, and where a task that
+//! finds it filled records nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -319,6 +324,10 @@ impl Observed {
             .filter(|event| rendezvous.contains(&event.obj))
             .filter_map(|event| Some(((event.obj, event.seq), *lanes.get(&event.task)?)))
             .collect();
+        let barriers = self.barriers(trace, lanes);
+        // By barrier and task, in which round it is; by barrier and round, what those knew who have come.
+        let mut rounds: HashMap<(u32, usize), u32> = HashMap::new();
+        let mut met: HashMap<(u32, u32), Progress> = HashMap::new();
         let mut sent: HashMap<(u32, u32), Told> = HashMap::new();
         let mut groups: HashMap<u32, Progress> = HashMap::new();
         let mut exits: HashMap<u32, Told> = HashMap::new();
@@ -414,6 +423,25 @@ impl Observed {
                             tasks[task].learn(&group.knows);
                         }
                     }
+                    Kind::BlockBegin | Kind::Tripped | Kind::BlockEnd
+                        if barriers.contains_key(&event.obj)
+                            && is_at_a_barrier(kind, event.aux) =>
+                    {
+                        let round = rounds.entry((event.obj, task)).or_default();
+                        if kind != Kind::BlockEnd {
+                            *round += 1;
+                            let all = met.entry((event.obj, *round)).or_default();
+                            all.learn(&tasks[task].knows);
+                            all.learn_of(task, at);
+                        }
+                        // A wait in a round that never came to its end was cut off.
+                        if kind != Kind::BlockBegin
+                            && *round <= barriers[&event.obj]
+                            && let Some(all) = met.get(&(event.obj, *round))
+                        {
+                            tasks[task].learn(&all.knows);
+                        }
+                    }
                     Kind::Exit => _ = exits.insert(event.task, told(tasks)),
                     Kind::Joined => {
                         if let Some(told) = exits.get(&event.obj) {
@@ -434,6 +462,55 @@ impl Observed {
                 knows: keep.then(|| before.unwrap_or_else(|| self.tasks[task].knows.clone())),
             });
         }
+    }
+
+    /// The barriers at which all who come meet in each round, whatever the scheduler does, with how many rounds came to their end: used by as many tasks as
+    /// they are for, from their first round on, while nobody is left who could come as well.
+    fn barriers(&self, trace: &Trace, lanes: &HashMap<u32, usize>) -> HashMap<u32, u32> {
+        let mut sizes: HashMap<u32, u32> = HashMap::new();
+        let mut arrivals: HashMap<u32, BTreeMap<usize, u32>> = HashMap::new();
+        let mut trips: HashMap<u32, BTreeSet<u32>> = HashMap::new();
+        let mut odd: HashSet<u32> = HashSet::new();
+        let mut over: HashSet<usize> = HashSet::from([self.observer]);
+        for event in &trace.events {
+            let (Some(kind), Some(&task)) =
+                (Kind::from_number(event.kind.into()), lanes.get(&event.task))
+            else {
+                continue;
+            };
+            match kind {
+                Kind::NewObject if event.aux == ObjectKind::Barrier as u32 => {
+                    sizes.insert(event.obj, event.seq.max(1));
+                }
+                Kind::Exit => _ = over.insert(task),
+                Kind::BlockBegin | Kind::Tripped if is_at_a_barrier(kind, event.aux) => {
+                    let of_task = arrivals.entry(event.obj).or_default();
+                    let round = of_task.entry(task).or_default();
+                    *round += 1;
+                    // Each task's own count must agree with the barrier's, or the rounds were not all theirs.
+                    if kind == Kind::Tripped
+                        && (event.seq != *round
+                            || !trips.entry(event.obj).or_default().insert(event.seq))
+                    {
+                        odd.insert(event.obj);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let rounds = |object: &u32| trips.get(object).map_or(0, BTreeSet::len) as u32;
+        let meets = |(object, come): &(u32, BTreeMap<usize, u32>)| {
+            !odd.contains(object)
+                && sizes.get(object).copied() == u32::try_from(come.len()).ok()
+                && come.values().all(|came| *came >= rounds(object))
+                && (0..self.tasks.len())
+                    .all(|task| over.contains(&task) || come.contains_key(&task))
+        };
+        arrivals
+            .into_iter()
+            .filter(meets)
+            .map(|(object, _)| (object, rounds(&object)))
+            .collect()
     }
 
     /// Whether nothing is about to be recorded that would count: a task whose message or `done` was its last act so far may be over without having said so,
@@ -862,6 +939,11 @@ fn is_asked(kind: Kind, aux: u32) -> bool {
     }
 }
 
+/// Whether an event of these kinds is of a task that comes to a barrier, or leaves it.
+fn is_at_a_barrier(kind: Kind, aux: u32) -> bool {
+    kind == Kind::Tripped || aux == Reason::Barrier as u32
+}
+
 fn waits_for_a_task(reason: u32) -> bool {
     matches!(
         Reason::from_number(reason),
@@ -1184,6 +1266,64 @@ mod tests {
         assert!(!observed(turns).alternated("tick", "tack"));
         let by_chance = "main spawn a; main spawn b; a mark tick; b mark tock; a mark tick; b mark tock; a exit; b exit; main joined a; main joined b";
         assert!(!observed(by_chance).alternated("tick", "tock"));
+    }
+
+    #[test]
+    fn a_barrier_orders_those_who_must_meet_there() {
+        let meets = "main make barrier door =2; main spawn a; main spawn b; a mark tick; a meet door; b trip door; a on; b mark tock; \
+                     b meet door; a trip door; b on; a mark tick; a meet door; b trip door; b mark tock; a on;";
+        let joined = " a exit; main joined a; b exit; main joined b";
+        for (name, script, want) in [
+            ("two, and it is for two", format!("{meets}{joined}"), true),
+            ("as it is", format!("{meets}{joined}").replace("=2", "=3"), false),
+            (
+                "another one came once, and waits for ever",
+                format!("main spawn c; {meets} c meet door; {joined}"),
+                false,
+            ),
+            (
+                "another one is left, and may come",
+                format!("main spawn c; c work; {meets}{joined}"),
+                false,
+            ),
+            (
+                "another one is over, and did not come",
+                format!("main spawn c; c work; c worked; c exit; {meets}{joined}"),
+                true,
+            ),
+            (
+                "made before, with a round that was not seen",
+                format!("main make barrier door =2; x trip door; main observe; {meets}{joined}; main observed"),
+                false,
+            ),
+            (
+                "they did not meet",
+                "main make barrier door =2; main spawn a; main spawn b; a mark tick; b mark tock; a mark tick; b mark tock;".to_owned() + joined,
+                false,
+            ),
+        ] {
+            assert_eq!(observed(&script).alternated("tick", "tock"), want, "{name}");
+        }
+        // What was done before the observer came there counts, though nobody joined who did it.
+        let with_main = "main make barrier door =2; main spawn a; a send c; a meet door; main trip door; a on; a send c";
+        assert_eq!(
+            observed(with_main)
+                .acts()
+                .filter(|act| act.kind == Kind::Sent)
+                .count(),
+            1
+        );
+        // One that was cut off there knows nothing of a round that never came to its end.
+        let cut = "main make barrier door =2; main spawn a; main meet door; a mark tick; main on; main cut; main mark tock; a exit";
+        assert!(!observed(cut).alternated("tick", "tock"));
+    }
+
+    #[test]
+    fn a_condvar_and_a_once_lock_order_nothing() {
+        let by_condvar = "main spawn a; main spawn b; b await oven; a mark tick; a notify oven =1; b on; b mark tock; a exit; b exit; main joined a; main joined b";
+        assert!(!observed(by_condvar).alternated("tick", "tock"));
+        let by_once = "main spawn a; main spawn b; b lack list; a mark tick; a fill list; b on; b mark tock; a exit; b exit; main joined a; main joined b";
+        assert!(!observed(by_once).alternated("tick", "tock"));
     }
 
     #[test]

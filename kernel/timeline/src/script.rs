@@ -20,7 +20,8 @@
 //! | `sleep`, `on`, `wake T` | waits for time, goes on after any wait, lets `T` go on |
 //! | `deadlock T`, `cut` | finds that `T` waits in vain (`=1` in a ring, `=0` with all others), is ended from outside by cause `=N` |
 //! | `hogged`, `resumed` | had its worker for `=N` µs too long, runs on after `yield` |
-//! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel` (with room for `=N`), `lock`, `group`, `cell` |
+//! | `gap` | what it did from here to its next statement is missing |
+//! | `work`, `worked`, `offcore`, `yield`, `mark TEXT`, `region TEXT`, `leave`, `make K X` | as the events are called; `make` takes `channel` (with room for `=N`), `lock`, `group`, `cell`, `barrier` (for `=N`) |
 
 use std::collections::{HashMap, VecDeque};
 
@@ -56,6 +57,7 @@ pub fn trace(text: &str) -> Trace {
         events: script.events,
         ticks_per_second: 1_000_000_000,
         dropped: 0,
+        gap: None,
     }
 }
 
@@ -159,6 +161,7 @@ impl Script {
                     "lock" => ObjectKind::Mutex,
                     "group" => ObjectKind::WaitGroup,
                     "cell" => ObjectKind::Cell,
+                    "barrier" => ObjectKind::Barrier,
                     other => panic!("`{statement}`: there is no `{other}`"),
                 };
                 self.make(words[3], kind, given.unwrap_or(u32::MAX));
@@ -313,6 +316,7 @@ impl Script {
             "observe" => self.event(task, Kind::ObserveBegin, 0, number, 0),
             "observed" => self.event(task, Kind::ObserveEnd, 0, number, 0),
             "resumed" => self.event(task, Kind::Resumed, 0, 0, 0),
+            "gap" => self.event(task, Kind::Gap, 0, 0, 0),
             "hogged" => self.event(task, Kind::Hogged, 0, number, 0),
             _ => panic!("`{statement}`: there is no verb `{verb}`"),
         }
@@ -347,17 +351,16 @@ impl Script {
         self.make(name, kind, u32::MAX)
     }
 
-    /// The object of this name, made where it is not there yet. `capacity`: a channel's.
+    /// The object of this name, made where it is not there yet. `capacity`: a channel's, or for how many a barrier is.
     fn make(&mut self, name: &str, kind: ObjectKind, capacity: u32) -> u32 {
         if let Some(&object) = self.objects.get(name) {
             return object;
         }
         let object = self.objects.len() as u32 + 2;
         self.objects.insert(name.to_owned(), object);
-        let capacity = if kind == ObjectKind::Channel {
-            capacity
-        } else {
-            0
+        let capacity = match kind {
+            ObjectKind::Channel | ObjectKind::Barrier => capacity,
+            _ => 0,
         };
         self.event(MAIN_TASK, Kind::NewObject, object, capacity, kind as u32);
         if !name.starts_with('_') {

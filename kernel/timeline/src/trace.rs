@@ -20,8 +20,20 @@ pub struct Trace {
     pub sites: Vec<SiteInfo>,
     /// How many ticks make one second; 0 when nothing was recorded yet.
     pub ticks_per_second: u64,
-    /// How many events found no room.
+    /// How many events are not there any more.
     pub dropped: u64,
+    /// Where they are missing; `None` when all are there.
+    pub gap: Option<Gap>,
+}
+
+/// The time in which events are missing, in ticks. Before and after it all are there; in it those that some tasks did, and where one did more than that, a
+/// [`Kind::Gap`] stands in their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// None is missing that happened before.
+    pub from: u64,
+    /// None is missing that happened after; `u64::MAX`: up to the end of the recording.
+    pub until: u64,
 }
 
 /// A place in the learner's source, as the compiler saw it.

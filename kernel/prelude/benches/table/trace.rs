@@ -41,7 +41,7 @@ pub fn record_from_now_on() {
 pub fn next_recording() {
     let Some(header) = HEADER.get() else { return };
     let recording = header.recording.load(Ordering::Relaxed) + 1;
-    header.next_chunk[recording as usize & 1].store(0, Ordering::Relaxed);
+    header.next_turn[recording as usize & 1].store(0, Ordering::Relaxed);
     header.recording.store(recording, Ordering::Relaxed);
 }
 

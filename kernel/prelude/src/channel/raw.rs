@@ -233,6 +233,14 @@ impl RawChannel {
             .is_none_or(|capacity| state.queue.len() + state.kept < capacity)
     }
 
+    /// Whether there is no room, a message that came by the clock counted.
+    pub fn is_full(&self) -> bool {
+        let state = self.state();
+        let queued = state.queue.len() + usize::from(state.rang());
+        self.capacity
+            .is_some_and(|capacity| queued + state.kept >= capacity)
+    }
+
     /// Moves a message to a receiver that waits.
     ///
     /// # Safety

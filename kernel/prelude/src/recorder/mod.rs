@@ -1,8 +1,23 @@
 //! The recorder: writes what a task did into the trace, 32 bytes at a time, without a lock, an allocation or a system call.
 //!
-//! Each thread fills its own chunk of the trace and takes the next one when that is full, so an event costs a clock read and four stores. Everything that
-//! must survive this process (chunk allocation, ids, names, sites) lives in the shared memory; what is kept here is only a copy. Knows nothing of threads,
-//! locks or channels. Rules: `threadbook_timeline::format`.
+//! Each thread fills its own chunk of the trace and takes the next one when that is full, so an event costs a clock read and four stores. When all chunks
+//! have been taken, those of the ring are taken again, the oldest first: what was recorded first and last stays. Everything that must survive this process
+//! (chunk allocation, ids, names, sites) lives in the shared memory; what is kept here is only a copy. Knows nothing of threads, locks or channels. Rules:
+//! `threadbook_timeline::format`.
+//!
+//! # Why the memory orderings are strong enough
+//! - **An event**: four relaxed stores, then `len` with Release; the reader loads `len` with Acquire, and so sees all of each event that it counts. A thread
+//!   that is killed between two stores leaves an event that nobody counts.
+//! - **A chunk** has one writer: who exchanged its [`Claim`](threadbook_timeline::format::Claim). The exchange is an Acquire of what the last owner
+//!   released, so its events and its `done` come before; the fence behind it and the reader's fence before it looks at the claim again see to it that a
+//!   reader that found any store of the new owner finds the claim changed, and leaves the chunk out.
+//! - **`recording`** is loaded relaxed: who sees an old number writes into that recording's half, and marks each event with it.
+//! - **Ids, `next_turn`, and the room for sites and names** are relaxed: that no number is given twice holds for one atomic by itself, whatever the ordering.
+//! - **A site**: relaxed stores, then `ready` with Release, which the reader loads with Acquire. That an index gets into an event before its site is ready is
+//!   allowed: the reader leaves out what is not ready. This process never follows an index.
+//! - **A name**: relaxed stores, then the length with Release, loaded with Acquire by whoever reads it. This process compares names in the heap, found by
+//!   its own table: so that one is Release and Acquire as well.
+//! - **`dropped`, `unplaced`** are counts: exact once who counts has ended, which the kernel knows by other means.
 
 mod clock;
 mod names;
@@ -14,13 +29,13 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use threadbook_timeline::format::{CHUNKS_PER_HALF, EVENTS_PER_CHUNK, Event, Kind, NameId};
+use threadbook_timeline::format::{EVENTS_PER_CHUNK, Event, Kind, NameId, Stage};
 
 pub use clock::{now as ticks, ticks_per_second, to_duration as ticks_to_duration};
 pub use sites::build_of;
 pub use trace::attach;
 
-use trace::Trace;
+use trace::{Claimed, Trace};
 
 /// Where in the learner's source something was called.
 pub type Here = &'static Location<'static>;
@@ -33,6 +48,14 @@ struct Cursor {
     len: Cell<usize>,
     /// The recording that the chunk belongs to; 0 before the first.
     recording: Cell<u32>,
+    /// What stands in the chunk while it is this thread's.
+    claim: Cell<u64>,
+    /// How many chunks of the recording this thread asked for before.
+    nth: Cell<u32>,
+    /// The turn by which it claimed the first of them; `None` before that.
+    thread: Cell<Option<u64>>,
+    /// For how many events more none is asked for, since there was none.
+    pause: Cell<u32>,
     /// The task that runs on this thread; 0 while nobody asked.
     task: Cell<u32>,
     /// The task's name, told again in each recording that it writes to; 0 for none.
@@ -48,6 +71,10 @@ thread_local! {
             chunk: Cell::new(std::ptr::null_mut()),
             len: Cell::new(0),
             recording: Cell::new(0),
+            claim: Cell::new(0),
+            nth: Cell::new(0),
+            thread: Cell::new(None),
+            pause: Cell::new(0),
             task: Cell::new(0),
             name: Cell::new(0),
             worker: Cell::new(0),
@@ -116,9 +143,7 @@ fn write(
             take_chunk(trace, cursor, recording);
         }
         if cursor.chunk.get().is_null() {
-            // Counted, so that the picture can say how much it does not show.
-            trace.header().dropped[recording as usize & 1].fetch_add(1, Ordering::Relaxed);
-            return;
+            return count_unplaced(trace, recording);
         }
         let event = Event {
             ticks: ticks(),
@@ -147,7 +172,15 @@ fn put(cursor: &Cursor, event: Event) {
     cursor.len.set(len + 1);
 }
 
-/// Gives this thread an empty chunk of `recording`, or none when that half of the trace is full.
+/// Counts an event for which there was no chunk, so that the picture can say how much it does not show.
+#[cold]
+fn count_unplaced(trace: Trace, recording: u32) {
+    let half = recording as usize & 1;
+    trace.header().unplaced[half].fetch_add(1, Ordering::Relaxed);
+    trace.header().dropped[half].fetch_add(1, Ordering::Relaxed);
+}
+
+/// Gives this thread an empty chunk of `recording`, or none when other threads have all of them.
 #[cold]
 #[inline(never)]
 fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
@@ -156,23 +189,37 @@ fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
     }
     let carries = cursor.worker.get() != 0;
     let first = cursor.recording.get() != recording;
-    if !first && cursor.chunk.get().is_null() {
-        // This half was full before; `len` stays at its end, so that each event comes by here to be counted.
-        return;
+    if first {
+        // What it has of another recording stays as it is: that is over, and being drawn.
+        cursor.recording.set(recording);
+        cursor.nth.set(0);
+        cursor.thread.set(None);
+        cursor.pause.set(0);
+    } else if !cursor.chunk.get().is_null() {
+        trace.release_chunk(cursor.chunk.get(), cursor.claim.get(), Stage::Full);
     }
-    cursor.recording.set(recording);
     cursor.chunk.set(std::ptr::null_mut());
+    // At its end, so that the next event comes by here as well.
     cursor.len.set(EVENTS_PER_CHUNK);
-    let next = &trace.header().next_chunk[recording as usize & 1];
-    // Looked at first, so that dropped events by the million do not wrap the counter.
-    if next.load(Ordering::Relaxed) as usize >= CHUNKS_PER_HALF {
+    if let Some(left) = cursor.pause.get().checked_sub(1) {
+        cursor.pause.set(left);
         return;
     }
-    let number = next.fetch_add(1, Ordering::Relaxed) as usize;
-    let Some(chunk) = trace.claim_chunk(recording, number) else {
+    let nth = cursor.nth.get();
+    cursor.nth.set(nth.wrapping_add(1));
+    let Some(claimed) = trace.claim_chunk(recording, cursor.thread.get(), nth) else {
+        // To look at all of them takes as long as to record a thousand events: not for each one.
+        cursor.pause.set(EVENTS_PER_CHUNK as u32);
         return;
     };
+    let Claimed {
+        chunk,
+        claim,
+        thread,
+    } = claimed;
     cursor.chunk.set(chunk);
+    cursor.claim.set(claim);
+    cursor.thread.set(Some(thread));
     cursor.len.set(0);
     // A recording is read on its own: a task of an earlier cell says its name again in each one.
     if first && cursor.name.get() != 0 && !carries {
@@ -188,6 +235,19 @@ fn take_chunk(trace: Trace, cursor: &Cursor, recording: u32) {
         };
         put(cursor, event);
     }
+}
+
+/// Says that the calling thread's task is over: its chunk, full or not, may be claimed again once it has been among the last for long enough. What the
+/// thread's destructors still record goes into a new one.
+pub fn leave() {
+    with_cursor(|cursor| {
+        if !cursor.chunk.get().is_null() {
+            let trace = trace::current();
+            trace.release_chunk(cursor.chunk.get(), cursor.claim.get(), Stage::Left);
+            cursor.chunk.set(std::ptr::null_mut());
+            cursor.len.set(EVENTS_PER_CHUNK);
+        }
+    });
 }
 
 /// Makes a task of a thread that the prelude did not start, such as one of `std::thread`.
@@ -263,7 +323,12 @@ pub fn snapshots_are_wanted() -> bool {
 
 /// A copy of this process takes over: what the dead one recorded since is not written over, and the reader is told.
 pub fn begin_anew() {
-    with_cursor(|cursor| cursor.recording.set(0));
+    with_cursor(|cursor| {
+        // The chunk is the dead one's, who may have been done with it after the copy was made: it is neither written to nor given back.
+        cursor.chunk.set(std::ptr::null_mut());
+        cursor.len.set(EVENTS_PER_CHUNK);
+        cursor.recording.set(0);
+    });
     let header = trace::current().header();
     header.generation.fetch_add(1, Ordering::Relaxed);
 }

@@ -3,12 +3,13 @@
 //! Without the variable `THREADBOOK_TRACE_FD` there is none, and nothing is recorded; unless something is observed, for which the process makes itself one.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use threadbook_timeline::format::{
-    ChunkHeader, Event, FIRST_FREE_ID, Header, MAGIC, MAX_SITES, NAMES_AT, NAMES_BYTES, NameId,
-    SITES_AT, Site, TRACE_BYTES, VERSION, chunk_at,
+    ChunkHeader, Claim, EVENTS_PER_CHUNK, Event, FIRST_FREE_ID, Header, KEPT_TURNS, MAGIC,
+    MAX_SITES, NAMES_AT, NAMES_BYTES, NameId, RING_CHUNKS, SITES_AT, Site, Stage, TRACE_BYTES,
+    VERSION, chunk_at, chunk_of_turn,
 };
 use threadbook_timeline::memory::Memory;
 
@@ -29,12 +30,13 @@ static NOWHERE: Header = Header {
     recording: AtomicU32::new(0),
     ticks_per_second: AtomicU64::new(0),
     generation: AtomicU32::new(0),
-    next_chunk: [const { AtomicU32::new(0) }; 2],
+    next_turn: [const { AtomicU64::new(0) }; 2],
     next_task: AtomicU32::new(FIRST_FREE_ID),
     next_object: AtomicU32::new(FIRST_FREE_ID),
     sites: AtomicU32::new(0),
     names: AtomicU32::new(0),
     dropped: [const { AtomicU64::new(0) }; 2],
+    unplaced: [const { AtomicU64::new(0) }; 2],
     no_snapshots: AtomicU32::new(0),
 };
 
@@ -159,7 +161,7 @@ impl Trace {
         };
         // SAFETY: a chunk begins with a header, page-aligned, all of it atomics.
         let header = unsafe { &*self.at(at).cast::<ChunkHeader>() };
-        header.recording.load(Ordering::Acquire)
+        Claim::from_word(header.claim.load(Ordering::Acquire)).map_or(0, |claim| claim.recording)
     }
 
     fn map(fd: RawFd) -> Result<Trace, String> {
@@ -252,15 +254,98 @@ impl Trace {
         }
     }
 
-    /// Gives chunk `number` to the caller alone, emptied, as part of `recording`; `None` past the end.
-    pub fn claim_chunk(&self, recording: u32, number: usize) -> Option<*mut u8> {
-        let chunk = self.at(chunk_at(recording as usize & 1, number)?);
-        // SAFETY: a chunk begins with a header, page-aligned, all of it atomics.
-        let header = unsafe { &*chunk.cast::<ChunkHeader>() };
-        // Emptied before it is labelled: a reader that sees the new recording sees no events of the old one.
-        header.len.store(0, Ordering::Relaxed);
-        header.recording.store(recording, Ordering::Release);
-        Some(chunk)
+    /// Gives the caller a chunk of `recording` for itself alone, emptied; `None` when threads that are not done with theirs have all of them.
+    ///
+    /// `thread` is the turn by which the calling thread claimed its first chunk of this recording, `None` if this is it; `nth` says how many it claimed before.
+    pub fn claim_chunk(&self, recording: u32, thread: Option<u64>, nth: u32) -> Option<Claimed> {
+        let half = recording as usize & 1;
+        let header = self.header();
+        // Before the turn is taken, so that all that is recorded into chunks of later turns is later.
+        let since = super::clock::now();
+        // Each turn is about the next chunk of the ring; after so many, all have been looked at.
+        for _ in 0..=RING_CHUNKS {
+            let turn = header.next_turn[half].fetch_add(1, Ordering::Relaxed);
+            let (number, round) = chunk_of_turn(turn);
+            let chunk = self.at(chunk_at(half, number)?);
+            // SAFETY: a chunk begins with a header, page-aligned, all of it atomics.
+            let head = unsafe { &*chunk.cast::<ChunkHeader>() };
+            // Acquire: what its last owner wrote when it was done stands there.
+            let before = head.claim.load(Ordering::Acquire);
+            let claim = Claim::from_word(before);
+            let again = claim.is_some_and(|claim| claim.recording == recording);
+            let free = match claim {
+                // Those who are done with it keep it for a while: the last events are to be there.
+                Some(claim) if again => {
+                    matches!(claim.stage, Stage::Full | Stage::Left)
+                        && turn.saturating_sub(head.done.load(Ordering::Relaxed)) >= KEPT_TURNS
+                }
+                // In the first round all are left over from an earlier recording. Later ones are not, except for a thread that is late by two of them.
+                _ => round == 0,
+            };
+            if !free {
+                continue;
+            }
+            let mine = |stage| {
+                let claim = Claim {
+                    recording,
+                    round,
+                    stage,
+                };
+                claim.to_word()
+            };
+            // Acquire, so that nothing of what follows is done to a chunk that another one has.
+            if head
+                .claim
+                .compare_exchange(
+                    before,
+                    mine(Stage::Emptied),
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                )
+                .is_err()
+            {
+                continue;
+            }
+            // A reader that finds any of the stores below, or of an event later, finds the exchange as well when it looks at the claim again: its own
+            // fence stands between.
+            fence(Ordering::Release);
+            if again {
+                let lost = (head.len.load(Ordering::Relaxed) as usize).min(EVENTS_PER_CHUNK);
+                header.dropped[half].fetch_add(lost as u64, Ordering::Relaxed);
+            }
+            let thread = thread.unwrap_or(turn);
+            head.len.store(0, Ordering::Relaxed);
+            head.nth.store(nth, Ordering::Relaxed);
+            head.thread.store(thread, Ordering::Relaxed);
+            head.since.store(since, Ordering::Relaxed);
+            // Emptied before it is said to be filled: a reader that sees that sees no events of before.
+            head.claim.store(mine(Stage::Filled), Ordering::Release);
+            return Some(Claimed {
+                chunk,
+                claim: mine(Stage::Filled),
+                thread,
+            });
+        }
+        None
+    }
+
+    /// Lets others claim a chunk again, after a while: its thread is done with it.
+    pub fn release_chunk(&self, chunk: *mut u8, claim: u64, stage: Stage) {
+        let Some(known) = Claim::from_word(claim) else {
+            return;
+        };
+        // SAFETY: a chunk that `claim_chunk` gave begins with a header, all of it atomics, and stays mapped.
+        let head = unsafe { &*chunk.cast::<ChunkHeader>() };
+        let turn = self.header().next_turn[known.recording as usize & 1].load(Ordering::Relaxed);
+        head.done.store(turn, Ordering::Relaxed);
+        let done = Claim { stage, ..known };
+        // Release: who claims it sees all of it. Fails for a thread that is late by two recordings, whose chunk has a new owner by now.
+        let _ = head.claim.compare_exchange(
+            claim,
+            done.to_word(),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
     }
 
     fn name_words(&self, offset: usize, words: usize) -> &[AtomicU32] {
@@ -304,6 +389,16 @@ fn four(bytes: &[u8]) -> u32 {
     let mut word = [0; 4];
     word[..bytes.len()].copy_from_slice(bytes);
     u32::from_ne_bytes(word)
+}
+
+/// A chunk that a thread has for itself.
+pub struct Claimed {
+    /// Where it begins.
+    pub chunk: *mut u8,
+    /// What stands in it as long as it is claimed.
+    pub claim: u64,
+    /// The turn by which the thread claimed its first chunk of the recording.
+    pub thread: u64,
 }
 
 /// Writes event number `len` of a chunk and publishes it.

@@ -2,14 +2,32 @@
 //!
 //! [`point`], [`block`], [`wake`], [`now`], [`spawn`]. A primitive queues a [`Token`] under its own lock and blocks on it; who lets it go on takes the token
 //! out under that lock, claims it, and wakes it. No primitive knows what carries a task: a thread of the operating system, or another engine that answers
-//! the same calls. Below: [`task`] knows each task and its wait, [`census`] whether anybody is left awake, [`graph`] who waits for whom, [`report`] what is
-//! done about a deadlock.
+//! the same calls. Below: [`task`] knows each task and its wait ([`phases`]), [`ending`] when nothing of a thread runs any more, [`census`] whether anybody is
+//! left awake, [`graph`] who waits for whom, [`report`] what is done about a deadlock.
+//!
+//! # Why the memory orderings are strong enough
+//! - **A wait** is one word ([`phases`]). Who claims it does so by an exchange (AcqRel), who lets the task go on stores to it afterwards (Release or more),
+//!   and who goes on has loaded that (Acquire): so it sees what it was given. `tests/models.rs` tries the steps on every interleaving.
+//! - **The census** is SeqCst throughout: that a state which is the same at two moments was so in between, and that a thread taken out of the count is so
+//!   before it can run, are statements about one order of several atomics and of what the system says.
+//! - **Host or thread** ([`task`], `set_host`): who wakes stores the phase and then looks where the task is; who becomes a host stores that and then looks
+//!   whether it was woken. Both with SeqCst between store and load, so one of the two sees the other.
+//! - **`cut`, `unwinds`, `told_in_vain`, `panic_told`** are relaxed: the task itself sets all but `cut` and is the only one for whom they decide anything.
+//!   `cut` is set before its wait is claimed, and so seen when that ends; seen later, it ends the task at its next call.
+//! - **`waits`**: Release and Acquire; followed only when all threads are found asleep, or under the lock of the graph.
+//! - **A seat on the roster** is relaxed: written under the lock of its part before the task is anybody else's, and read by who ends the task.
+//! - **A record that is used again** is its new owner's alone: nobody else has a count of it ([`task`], `green_child`), and the numbers of its waits go on.
+//! - **What is looked at without the locks of the green engine** (how many new tasks lie where, who sleeps, who looks for some, `has_mail`) is relaxed, and a
+//!   hint. A worker that falls asleep says so and then looks into queue, lines and inbox under their locks; who puts something there does so under the same
+//!   lock and then looks who sleeps: so one of the two sees the other.
 
 mod census;
+mod ending;
 mod graph;
 mod green;
 mod interrupt;
 mod overflow;
+mod phases;
 mod program;
 mod report;
 mod takeover;
@@ -26,6 +44,7 @@ use std::time::{Duration, Instant};
 use threadbook_timeline::format::{Cause, Kind, Reason};
 
 pub use census::foreign_threads;
+use ending::Ending;
 pub use interrupt::listen as listen_for_interrupts;
 pub use program::Program;
 pub use takeover::{Lost, go_on, is_lost, life, take_over, while_held};
@@ -33,6 +52,11 @@ pub use task::{Claimed, Ended, Task, Token, cell, current};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
+
+/// What [`phases`] gets its atomics from; its models give it others.
+mod atomics {
+    pub use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 /// How often a waiting thread looks again before it parks, where another core can wake it meanwhile.
 /// A ping-pong between two threads took 4 to 30 us a round with 100 looks, 0.5 to 2.3 us with 400, and no less with 1,500.
@@ -98,7 +122,7 @@ pub struct FromOutside;
 /// Unwinds the calling task, which was told to end. Returns when it unwinds already: then the call gives what it can, an error or nothing.
 #[cold]
 pub fn unwind() {
-    if unwinding() {
+    if unwinding() || task::with_current(Task::must_not_unwind) {
         task::with_current(Task::is_told_in_vain);
         return;
     }
@@ -191,11 +215,12 @@ fn park(token: &Token, deadline: Option<Instant>) -> Ended {
             std::hint::spin_loop();
         }
     }
+    let mut claimed = false;
     loop {
         if let Some(ended) = token.ended() {
             return ended;
         }
-        let Some(deadline) = deadline else {
+        let Some(deadline) = deadline.filter(|_| !claimed) else {
             thread::park();
             continue;
         };
@@ -205,8 +230,10 @@ fn park(token: &Token, deadline: Option<Instant>) -> Ended {
         } else if token.give_up() {
             return Ended::TimedOut;
         } else {
-            // Claimed at the last moment: what was given must be taken, and the waker is between two of its lines.
-            thread::yield_now();
+            // Claimed at the last moment: what is given must be taken. Who claimed it may be making it just now, which can take long, or never end.
+            claimed = true;
+            token.count();
+            census::look();
         }
     }
 }
@@ -235,9 +262,9 @@ pub enum Carrier {
 
 impl Carrier {
     /// Waits until nothing of the task runs any more, its thread-locals' destructors included.
-    pub fn join(self) {
+    pub fn join(self, here: Here) {
         if let Carrier::Thread(thread) = self {
-            thread.join();
+            thread.join(here);
         }
     }
 
@@ -253,26 +280,37 @@ impl Carrier {
 /// A task's own thread. One that ran in a process that this one took over from is never touched: the system's library has forgotten it.
 pub struct OwnThread {
     handle: ManuallyDrop<thread::JoinHandle<()>>,
+    ending: Arc<Ending>,
     life: u32,
 }
 
 impl OwnThread {
-    fn new(handle: thread::JoinHandle<()>) -> OwnThread {
-        let handle = ManuallyDrop::new(handle);
-        let life = life();
-        OwnThread { handle, life }
+    fn new(handle: thread::JoinHandle<()>, ending: Arc<Ending>) -> OwnThread {
+        OwnThread {
+            handle: ManuallyDrop::new(handle),
+            ending,
+            life: life(),
+        }
     }
 
-    /// Takes the handle out, if the thread is one of this process. Call it once.
+    /// Whether it is one of this process.
+    fn is_here(&self) -> bool {
+        self.life == life()
+    }
+
+    fn join(mut self, here: Here) {
+        // Where it is not, nobody will ever tell of its end.
+        if self.is_here() && self.ending.clone().wait(here) {
+            // A few microseconds in which no code of the learner's runs. The body catches its own panics; one out of a destructor aborts.
+            let _ = self.take().map(thread::JoinHandle::join);
+        }
+    }
+
+    /// Takes the handle out, once, if the thread is one of this process.
     fn take(&mut self) -> Option<thread::JoinHandle<()>> {
-        // SAFETY: called by `join`, which then forgets `self`, or by `drop`: once.
-        (self.life == life()).then(|| unsafe { ManuallyDrop::take(&mut self.handle) })
-    }
-
-    fn join(self) {
-        let handle = ManuallyDrop::new(self).take();
-        // The body catches its own panics. What can still panic is a destructor of a thread-local, and that aborts.
-        let _ = handle.map(thread::JoinHandle::join);
+        let is_here = std::mem::replace(&mut self.life, u32::MAX) == life();
+        // SAFETY: no process lives so often, so the next call does not come here, nor does anything else take it.
+        is_here.then(|| unsafe { ManuallyDrop::take(&mut self.handle) })
     }
 }
 
@@ -295,7 +333,10 @@ pub fn spawn(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> io::Result<Car
     let child = task::enrolled(Task::child(id, name));
     census::thread_begins();
     let theirs = child.clone();
+    let ending = Ending::of(id);
+    let its_end = ending.clone();
     let started = builder.spawn(move || {
+        its_end.begin();
         let _alternate = overflow::Alternate::new();
         recorder::become_task(id, theirs.name());
         task::begin(&theirs);
@@ -307,7 +348,7 @@ pub fn spawn(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> io::Result<Car
         census::thread_ends();
         drop(task::strike(&child));
     }
-    started.map(|handle| Carrier::Thread(OwnThread::new(handle)))
+    started.map(|handle| Carrier::Thread(OwnThread::new(handle, ending)))
 }
 
 /// The task of a thread has ended, when this is dropped.
@@ -316,6 +357,8 @@ struct Over;
 impl Drop for Over {
     fn drop(&mut self) {
         task::leave();
+        recorder::leave();
+        ending::task_is_over();
         census::thread_ends();
     }
 }
@@ -378,6 +421,9 @@ impl Drop for Alone {
 }
 
 /// Says whether the calling task unwinds, from a panic or because it was told to end. Kept here since tasks that share a thread must not share this.
+///
+/// Exact, but for one case: while another task of the same worker is suspended in the middle of its unwinding, one that panics and catches that counts as
+/// unwinding until it next gives the worker up with none in the middle. std has no count of panics by which to tell.
 pub fn unwinding() -> bool {
     thread::panicking()
         && (!green::others_unwind()

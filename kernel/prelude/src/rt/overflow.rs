@@ -48,17 +48,27 @@ pub fn watch() {
 }
 
 /// A stack for the handler, which the calling thread has until this is dropped.
-pub struct Alternate(Option<Box<[MaybeUninit<u8>]>>);
+pub struct Alternate(Option<Set>);
+
+/// What was set, and what was there before.
+struct Set {
+    stack: Box<[MaybeUninit<u8>]>,
+    before: libc::stack_t,
+}
 
 impl Alternate {
-    /// Gives the calling thread a stack for the handler, unless it has one. Costs a microsecond.
+    /// Gives the calling thread a stack for the handler, unless it has one that is large enough. Costs a microsecond.
+    ///
+    /// The one that std gives its threads, where nobody handled overflows before it, has 8 KiB: room for its own handler, and not for this one on a
+    /// processor whose state is large.
     pub fn new() -> Alternate {
         END_OF_STACK.set(end_of_stack().map_or((0, 0), |end| (end.start, end.end)));
         // SAFETY: a `stack_t` is numbers and an address, for which zeros are a value.
         let mut there: libc::stack_t = unsafe { std::mem::zeroed() };
         // SAFETY: asks for the stack that is set.
         let asked = unsafe { libc::sigaltstack(std::ptr::null(), &raw mut there) };
-        if asked != 0 || there.ss_flags & libc::SS_DISABLE == 0 {
+        let has_one = there.ss_flags & libc::SS_DISABLE == 0;
+        if asked != 0 || has_one && there.ss_size >= ALTERNATE_BYTES {
             return Alternate(None);
         }
         let mut stack = Box::new_uninit_slice(ALTERNATE_BYTES);
@@ -68,21 +78,26 @@ impl Alternate {
             ss_size: ALTERNATE_BYTES,
         };
         // SAFETY: the memory is this thread's until `drop` takes it out again.
-        unsafe { libc::sigaltstack(&raw const set, std::ptr::null_mut()) };
-        Alternate(Some(stack))
+        if unsafe { libc::sigaltstack(&raw const set, std::ptr::null_mut()) } != 0 {
+            // Refused while the thread runs on the other one, in a handler.
+            return Alternate(None);
+        }
+        Alternate(Some(Set {
+            stack,
+            before: there,
+        }))
     }
 }
 
 impl Drop for Alternate {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            let none = libc::stack_t {
-                ss_sp: std::ptr::null_mut(),
-                ss_flags: libc::SS_DISABLE,
-                ss_size: ALTERNATE_BYTES,
-            };
-            // SAFETY: takes out what `new` set, before its memory is given back.
-            unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
+        let Some(Set { stack, before }) = self.0.take() else {
+            return;
+        };
+        // SAFETY: puts back what was there, which is its owner's until the thread ends: this is dropped before.
+        if unsafe { libc::sigaltstack(&raw const before, std::ptr::null_mut()) } != 0 {
+            // Still in use; so is its memory.
+            std::mem::forget(stack);
         }
     }
 }
@@ -138,4 +153,37 @@ fn end_of_stack() -> Option<Range<usize>> {
 #[cfg(not(target_os = "linux"))]
 fn end_of_stack() -> Option<Range<usize>> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there() -> (usize, usize, bool) {
+        // SAFETY: a `stack_t` is numbers and an address, for which zeros are a value; the call fills it.
+        unsafe {
+            let mut there: libc::stack_t = std::mem::zeroed();
+            libc::sigaltstack(std::ptr::null(), &raw mut there);
+            let is_set = there.ss_flags & libc::SS_DISABLE == 0;
+            (there.ss_sp as usize, there.ss_size, is_set)
+        }
+    }
+
+    #[test]
+    fn a_stack_that_is_too_small_for_the_handler_is_replaced_and_comes_back() {
+        // Threads of std have one of 8 KiB, where std handles overflows, as it does in a test.
+        let before = there();
+        assert!(!before.2 || before.1 < ALTERNATE_BYTES, "{before:?}");
+        let ours = Alternate::new();
+        let set = there();
+        assert!(set.2 && set.1 >= ALTERNATE_BYTES, "{set:?}");
+        let second = Alternate::new();
+        assert_eq!(there(), set, "one that is large enough stays");
+        drop(second);
+        assert_eq!(there(), set);
+        drop(ours);
+        let after = there();
+        assert_eq!(after.2, before.2);
+        assert!(!before.2 || after == before, "{before:?} {after:?}");
+    }
 }

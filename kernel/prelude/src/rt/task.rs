@@ -12,25 +12,10 @@ use std::thread::{self, Thread};
 use threadbook_timeline::format::{Cause, Kind, MAIN_TASK};
 
 use super::green::{self, Coroutine};
-use super::{Body, census, lock};
+use super::phases::{CLAIMED, CUT, GAVE_UP, Phases, WAITING, WOKEN};
+use super::{Body, census, ending, lock, program};
 use crate::recorder;
 use crate::wait::Wait;
-
-/// Nobody let the task go on yet.
-const WAITING: u64 = 0;
-/// Somebody is about to let it go on, and nobody else may.
-const CLAIMED: u64 = 1;
-/// It may go on: it has what it waited for.
-const WOKEN: u64 = 2;
-/// It waited long enough and nobody may wake it.
-const GAVE_UP: u64 = 3;
-/// It is to go on without what it waited for.
-const CUT: u64 = 4;
-const PHASE: u64 = 0b0111;
-/// The wait is counted by the [`census`], and whoever claims it takes it out again.
-const COUNTED: u64 = 0b1000;
-/// One more wait.
-const NEXT: u64 = 0b1_0000;
 
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +36,8 @@ pub struct Task {
     cell: u32,
     /// The number of the `program` that it belongs to; 0 for none.
     program: AtomicU32,
-    /// The number of its last wait, whether that is counted, and its phase.
-    state: AtomicU64,
+    /// Its last wait, and how far that has come.
+    phases: Phases,
     /// The [`Cause`] for which it is to end; 0 for none.
     cut: AtomicU8,
     /// Whether it unwinds for that cause.
@@ -61,6 +46,8 @@ pub struct Task {
     told_in_vain: AtomicBool,
     /// Whether the panic hook told of the panic that unwinds it.
     panic_told: AtomicBool,
+    /// Whether it runs in a destructor of a thread-local, behind the task that its thread was started for.
+    in_destructors: bool,
     /// What it waits for. Lives on its stack while it waits; looked at when all are asleep, and then nothing moves.
     waits: AtomicPtr<Wait<'static>>,
     /// Its place on the [`ROSTER`]: the part, and the seat there.
@@ -160,8 +147,7 @@ impl Task {
         task.cell = cell;
         *task.program.get_mut() = program;
         // The number of the wait goes on: no token of before is one of this task's.
-        let number = *task.state.get_mut() & !(PHASE | COUNTED);
-        *task.state.get_mut() = number | GAVE_UP;
+        task.phases.rest();
         *task.cut.get_mut() = 0;
         *task.unwinds.get_mut() = false;
         *task.told_in_vain.get_mut() = false;
@@ -185,11 +171,12 @@ impl Task {
             name: name.map(Box::from),
             cell,
             program: AtomicU32::new(program),
-            state: AtomicU64::new(GAVE_UP),
+            phases: Phases::new(),
             cut: AtomicU8::new(0),
             unwinds: AtomicBool::new(false),
             told_in_vain: AtomicBool::new(false),
             panic_told: AtomicBool::new(false),
+            in_destructors: false,
             waits: AtomicPtr::new(std::ptr::null_mut()),
             seat: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -268,7 +255,12 @@ impl Task {
 
     /// Whether telling it to end would have an effect. It has none on one that was told before and unwinds, and waits in a destructor.
     pub fn can_be_ended(&self) -> bool {
-        !self.unwinds() && !self.told_in_vain.load(Ordering::Relaxed)
+        !self.unwinds() && !self.told_in_vain.load(Ordering::Relaxed) && !self.in_destructors
+    }
+
+    /// Whether unwinding it would end the process.
+    pub fn must_not_unwind(&self) -> bool {
+        self.in_destructors
     }
 
     /// Notes that it was told to end, and cannot unwind for it, as it unwinds already.
@@ -284,6 +276,13 @@ impl Task {
     /// Whether the panic hook told of its panic.
     pub fn panic_is_told(&self) -> bool {
         self.panic_told.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it does not unwind: the learner caught a panic that was told.
+    pub fn does_not_unwind(&self) {
+        if self.panic_is_told() {
+            self.panic_told.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether it was told to end.
@@ -324,12 +323,11 @@ impl Task {
     /// the wait to be [cut](Claimed::cut), where it is in one.
     pub fn hold_for_cut(self: &Arc<Task>, cause: Cause) -> Option<Claimed> {
         self.cut.store(cause as u8, Ordering::Relaxed);
-        let state = self.state.load(Ordering::Acquire);
         let token = Token {
             task: self.clone(),
-            wait: state & !(PHASE | COUNTED),
+            wait: self.phases.waiting()?,
         };
-        (state & PHASE == WAITING && token.claim()).then(|| token.claimed())
+        token.claim().then(|| token.claimed())
     }
 
     /// What the task waits for, for as long as nothing moves.
@@ -337,7 +335,7 @@ impl Task {
     /// # Safety
     /// All threads of this process but the calling one sleep, and none is woken while the result is used.
     pub unsafe fn waits_for(&self) -> Option<&Wait<'static>> {
-        let is_waiting = self.state.load(Ordering::Acquire) & PHASE == WAITING;
+        let is_waiting = self.phases.waiting().is_some();
         // SAFETY: a task that waits has put its wait there and keeps it until it goes on, which by the caller's promise it does not.
         is_waiting
             .then(|| unsafe { self.waits.load(Ordering::Acquire).as_ref() })
@@ -357,7 +355,7 @@ impl Task {
 #[derive(Clone)]
 pub struct Token {
     task: Arc<Task>,
-    /// The task's state without phase and flag.
+    /// Its number, as [`Phases::begin`] gave it.
     wait: u64,
 }
 
@@ -378,9 +376,7 @@ impl Token {
 
     #[inline]
     fn of(task: Arc<Task>) -> Token {
-        let wait = (task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED)).wrapping_add(NEXT);
-        // Relaxed: who finds the token found it under a lock that this task gave back later.
-        task.state.store(wait | WAITING, Ordering::Relaxed);
+        let wait = task.phases.begin();
         Token { task, wait }
     }
 
@@ -391,50 +387,32 @@ impl Token {
 
     /// Wins the right and the duty to let the task go on; false when its time ran out or another won.
     pub fn claim(&self) -> bool {
-        self.step(WAITING, CLAIMED).is_some()
+        self.task.phases.step(self.wait, WAITING, CLAIMED)
     }
 
     /// Ends the wait because its time ran out; false when somebody claimed it before.
     pub fn give_up(&self) -> bool {
-        self.step(WAITING, GAVE_UP).is_some()
+        self.task.phases.step(self.wait, WAITING, GAVE_UP)
     }
 
     /// Whether nobody let the task go on yet.
     pub fn is_waiting(&self) -> bool {
-        let state = self.task.state.load(Ordering::Acquire);
-        state & !(COUNTED) == self.wait | WAITING
+        self.task.phases.is_waiting(self.wait)
     }
 
     /// How the wait ended, or `None` while it goes on.
     pub fn ended(&self) -> Option<Ended> {
-        // Acquire: what the waker gave is seen by who goes on.
-        match self.task.state.load(Ordering::Acquire) & PHASE {
-            WOKEN => Some(Ended::Woken),
+        match self.task.phases.ended()? {
             CUT => Some(Ended::Cut),
             GAVE_UP => Some(Ended::TimedOut),
-            _ => None,
+            _ => Some(Ended::Woken),
         }
     }
 
-    /// Moves the wait from one phase to another, and gives the state before; `None` when it is in another phase or over.
-    fn step(&self, from: u64, to: u64) -> Option<u64> {
-        let task = &*self.task;
-        task.state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state & !COUNTED == self.wait | from).then_some((state & !PHASE) | to)
-            })
-            .ok()
-    }
-
-    /// Counts the waiting thread as asleep. It is before anybody can claim the token, or else whoever did takes it out of the count before it is in.
+    /// Counts the waiting thread as asleep, also when somebody has claimed the token and is about to let it go on: that one is awake, or is itself in the
+    /// count because it waits before it does. Whoever lets the task go on takes it out of the count, perhaps a moment before it is in.
     pub fn count(&self) {
-        let counted = self
-            .task
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state == self.wait | WAITING).then_some(state | COUNTED)
-            });
-        if counted.is_ok() {
+        if self.task.phases.count(self.wait) {
             census::falls_asleep();
         }
     }
@@ -481,9 +459,9 @@ impl Claimed {
         let task = unsafe { self.task.as_ref() };
         match &task.carrier {
             Carrier::Green(green) => {
-                // Nobody runs it before it is delivered, to its own worker: see `green::deliver`. Release: what the waker gave is seen by who goes on.
+                // Nobody runs it before it is delivered, to its own worker: see `green::deliver`.
                 let worker = green.worker.load(Ordering::Relaxed);
-                task.state.store(self.wait | phase, Ordering::Release);
+                task.phases.release_uncounted(self.wait, phase);
                 green::deliver(worker, self.task);
             }
             Carrier::Thread(thread, host) => {
@@ -493,12 +471,7 @@ impl Claimed {
                     Arc::increment_strong_count(self.task.as_ptr());
                     Arc::from_raw(self.task.as_ptr())
                 };
-                if task.state.load(Ordering::Relaxed) & COUNTED != 0 {
-                    // Before it can run: while it is about to, whoever wakes it is awake.
-                    census::wakes_up();
-                }
-                // In one order with `set_host`; and a release, as above.
-                task.state.store(self.wait | phase, Ordering::SeqCst);
+                task.phases.release(self.wait, phase, census::wakes_up);
                 let place = host.load(Ordering::SeqCst);
                 if place != green::NONE {
                     green::rouse_host(place);
@@ -551,7 +524,22 @@ pub fn with_current_or_none(look: impl FnOnce(Option<&Task>)) {
     look(unsafe { task.as_ref() });
 }
 
-/// Makes a task of a thread that the prelude did not start. It stays on the roster, a few hundred bytes, since nobody says when such a thread ends.
+thread_local! {
+    /// In a thread that the prelude did not start, or whose task has ended: takes what it was made off the roster when the thread ends.
+    static ADOPTED: Adopted = const { Adopted };
+}
+
+struct Adopted;
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        leave();
+        recorder::leave();
+    }
+}
+
+/// Makes a task of a thread that the prelude did not start, until that ends. What destructors of thread-locals do after that makes one that stays on the
+/// roster: a few hundred bytes.
 #[cold]
 fn adopt() -> *const Task {
     let id = recorder::current_task();
@@ -559,7 +547,12 @@ fn adopt() -> *const Task {
     let name = thread.name().map(String::from);
     let cell = CELL.load(Ordering::Relaxed);
     let carrier = Carrier::Thread(thread.into(), AtomicU8::new(green::NONE));
-    begin(&enrolled(Task::new(id, name.as_deref(), cell, 0, carrier)));
+    begin(&enrolled(Task {
+        in_destructors: ending::only_destructors(),
+        ..Task::new(id, name.as_deref(), cell, 0, carrier)
+    }));
+    // Touched, so that its destructor is known to the system. An error says that it ran already.
+    let _ = ADOPTED.try_with(|_| ());
     CURRENT.get()
 }
 
@@ -587,6 +580,7 @@ pub fn leave() {
         let task = unsafe { Arc::from_raw(task) };
         drop(strike(&task));
         task.end();
+        program::one_has_ended(task.program());
     }
 }
 
@@ -643,8 +637,7 @@ pub fn lose_others() -> Vec<Arc<Task>> {
     });
     for task in &lost {
         task.set_wait(None);
-        let wait = task.state.load(Ordering::Relaxed) & !(PHASE | COUNTED);
-        task.state.store(wait | GAVE_UP, Ordering::Relaxed);
+        task.phases.rest();
         // Not dropped, here or by the caller: what it has on its stack may be in the middle of a change.
         std::mem::forget(strike(task));
         task.end();
@@ -705,4 +698,26 @@ fn tell_name(task: &Task, recording: u32) {
 pub fn carry_no_more(before: Before) {
     CURRENT.set(before.task);
     recorder::switch_to(before.in_trace, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_std_is_on_the_roster_as_long_as_it_lives() {
+        let there = |id: u32| roster().iter().any(|task| task.id() == id);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            tell.send(current().id()).expect("told");
+            gate.recv().expect("opened");
+        });
+        let id = told.recv().expect("told");
+        assert!(there(id));
+        open.send(()).expect("waits");
+        // The system waits for its thread-locals as well.
+        thread.join().expect("it only waits");
+        assert!(!there(id));
+    }
 }

@@ -21,7 +21,7 @@ use super::{bring, next_in_line, next_new, take_half, wake_another};
 use crate::hooks;
 use crate::recorder;
 use crate::rt::task::{self, Ended, Stage, Task, Token};
-use crate::rt::{census, lock, many_cores, now, overflow, unwinding};
+use crate::rt::{census, lock, many_cores, now, overflow, program, unwinding};
 
 /// A task with a stack of its own, that runs until it suspends itself.
 pub type Coroutine = corosensei::Coroutine<(), (), (), GreenStack>;
@@ -334,7 +334,7 @@ pub fn yield_now(task: &Task) {
 /// to where the processor does not expect it, since it knows only the calls of before. That costs 5 ns each.
 #[inline(always)]
 fn suspend(task: &Task) {
-    let _mine = Unwinding::note();
+    let _mine = Unwinding::note(task);
     // SAFETY: the running task suspends itself; its coroutine set the yielder at its start, and lives on the stack that this runs on.
     unsafe { (*task.green().yielder.get()).suspend(()) };
 }
@@ -345,7 +345,12 @@ struct Unwinding(bool);
 impl Unwinding {
     /// Notes it if the calling task unwinds, and is about to let others run on its thread.
     #[inline(always)]
-    fn note() -> Unwinding {
+    fn note(task: &Task) -> Unwinding {
+        if !thread::panicking() {
+            // Known for certain now, and asked when another one of this thread is in the middle of its unwinding.
+            task.does_not_unwind();
+            return Unwinding(false);
+        }
         let unwinds = unwinding();
         if unwinds {
             local(|local| local.unwinding.set(local.unwinding.get() + 1));
@@ -365,17 +370,23 @@ impl Drop for Unwinding {
 
 /// Waits as the thread that runs the tasks itself: runs them until the token is woken or `deadline` has passed.
 pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
-    let _mine = Unwinding::note();
+    let _mine = task::with_current(Unwinding::note);
+    let until = Cell::new(deadline);
     let over = || {
-        let ended = token.ended();
-        if ended.is_none()
-            && let Some(at) = deadline
-            && now() >= at
-            && token.give_up()
-        {
-            return Some(Ended::TimedOut);
+        if let Some(ended) = token.ended() {
+            return Some(ended);
         }
-        ended
+        if let Some(at) = until.get()
+            && now() >= at
+        {
+            if token.give_up() {
+                return Some(Ended::TimedOut);
+            }
+            // Claimed at the last moment: what is given must be taken, however long that takes.
+            until.set(None);
+            let _ = WAKE_AT.try_with(|at| at.set(None));
+        }
+        None
     };
     let _ = WAKE_AT.try_with(|at| at.set(deadline));
     let ran = local(|local| {
@@ -399,7 +410,7 @@ pub fn wait_as_host(token: &Token, deadline: Option<Instant>) -> Ended {
 
 /// Lets every task run once that is ready now, as the thread that runs them itself.
 pub fn yield_as_host() {
-    let _mine = Unwinding::note();
+    let _mine = task::with_current(Unwinding::note);
     local(|local| {
         local.since.set(recorder::ticks_if_recording());
         local.take_mail();
@@ -641,6 +652,7 @@ impl Local {
         self.begun.set(self.begun.get() - 1);
         if let Some(task) = task::strike(task) {
             task.end();
+            program::one_has_ended(task.program());
             let mut records = self.records.borrow_mut();
             if records.len() < RECORDS {
                 records.push(task);
