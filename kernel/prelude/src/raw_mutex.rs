@@ -300,7 +300,11 @@ impl RawMutex {
     #[cold]
     #[inline(never)]
     fn unlock_slowly(&self) {
-        let mut queue = rt::lock(&self.queue);
+        let Some(mut queue) = rt::lock_unless_lost(&self.queue) else {
+            // Who stood in the queue is lost, and so is the queue: who comes now finds the lock free, or fails there.
+            self.state.store(QUEUED, Ordering::Release);
+            return;
+        };
         let next = std::iter::from_fn(|| queue.pop_front()).find(|waiter| waiter.token.claim());
         let still_queued = if queue.is_empty() { 0 } else { QUEUED };
         let handed_to = next

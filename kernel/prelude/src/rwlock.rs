@@ -344,7 +344,9 @@ impl Door {
     fn leave(&self, turn: u32, shared: bool) {
         let object = self.object.id();
         recorder::record(Kind::Released, object, turn, shared.into(), None);
-        let mut state = self.state();
+        let Some(mut state) = rt::lock_unless_lost(&self.state) else {
+            return;
+        };
         state.leave(|inside| inside.number == turn);
         self.hand_on(state);
     }
@@ -361,7 +363,9 @@ impl Door {
 
     fn peep_out(&self) {
         let me = recorder::current_task();
-        let mut state = self.state();
+        let Some(mut state) = rt::lock_unless_lost(&self.state) else {
+            return;
+        };
         state.leave(|inside| inside.number == UNSEEN && inside.task == me);
         self.hand_on(state);
     }

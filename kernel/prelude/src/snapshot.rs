@@ -9,6 +9,8 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::recorder;
 use crate::rt::{self, Lost};
@@ -55,6 +57,7 @@ pub fn leave_one() -> Left {
     if !recorder::snapshots_are_wanted() {
         return Left::NotWanted;
     }
+    watch_exits();
     match own_bytes() {
         Ok(bytes) if bytes > MOST_BYTES => return Left::TooLarge(bytes),
         Ok(_) => {}
@@ -89,6 +92,33 @@ fn own_bytes() -> io::Result<u64> {
     Ok(resident.saturating_sub(shared) * u64::try_from(page).unwrap_or(4096))
 }
 
+/// Some thread of this process has called `exit`.
+#[cfg(target_os = "linux")]
+static EXITS: AtomicBool = AtomicBool::new(false);
+
+/// Has [`EXITS`] set when the process begins to end by a call of `exit`. std notes there which thread does, and has all others that call it wait for the
+/// end: in a copy that was made then they would wait for ever.
+#[cfg(target_os = "linux")]
+fn watch_exits() {
+    extern "C" fn exits() {
+        EXITS.store(true, Ordering::SeqCst);
+    }
+    static WATCHED: OnceLock<()> = OnceLock::new();
+    // SAFETY: the handler stores to a static of a library that is never unloaded.
+    WATCHED.get_or_init(|| _ = unsafe { libc::atexit(exits) });
+}
+
+/// Another thread has called `exit`: waits for the end, which comes in the middle of this cell then, as it does for all others. Not for ever: what the
+/// learner's code does at an exit may wait for this thread.
+#[cfg(target_os = "linux")]
+fn wait_for_the_end() {
+    std::thread::sleep(LONGEST_EXIT);
+}
+
+/// How long what is done at an exit is waited for.
+#[cfg(target_os = "linux")]
+const LONGEST_EXIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Forks, and waits in the copy. One that is called leaves a copy of its own before it goes on: the next cell, too, may end the process.
 #[cfg(target_os = "linux")]
 fn fork_into(supervisor: RawFd) -> io::Result<Left> {
@@ -99,7 +129,7 @@ fn fork_into(supervisor: RawFd) -> io::Result<Left> {
     let threads = rt::foreign_threads();
     // Held, so that no lost thread has them in the copy: a print there would wait for ever.
     let mut stdout = io::stdout().lock();
-    let _stderr = io::stderr().lock();
+    let stderr = io::stderr().lock();
     // What was printed and not written would be written by both.
     let _ = stdout.flush();
     let mut taken_over: Option<TakenOver> = None;
@@ -116,6 +146,10 @@ fn fork_into(supervisor: RawFd) -> io::Result<Left> {
             break Err(io::Error::last_os_error());
         }
         if pid > 0 {
+            if EXITS.load(Ordering::SeqCst) {
+                // It may have been made in the middle of that, and ends with its socket.
+                break Err(io::Error::other("the process is ending"));
+            }
             break announce(supervisor, pid, theirs.as_raw_fd());
         }
         drop(theirs);
@@ -142,6 +176,10 @@ fn fork_into(supervisor: RawFd) -> io::Result<Left> {
             sockets,
         });
     };
+    drop((stdout, stderr));
+    if EXITS.load(Ordering::SeqCst) {
+        wait_for_the_end();
+    }
     match (taken_over, announced) {
         (Some(taken_over), _) => {
             rt::go_on();

@@ -124,7 +124,9 @@ impl WaitGroup {
 
     /// Also called by a destructor, so there is no point in it at which a task could be ended.
     fn lower(&self, here: Here) {
-        let mut state = rt::lock(&self.0.state);
+        let Some(mut state) = rt::lock_unless_lost(&self.0.state) else {
+            return;
+        };
         state.done += 1;
         if state.count == 0 {
             let done = state.done;

@@ -169,6 +169,15 @@ impl RawChannel {
         state
     }
 
+    /// The same for the destructor of an end. `None`: the channel was lost with a task that was using it.
+    fn state_unless_lost(&self) -> Option<MutexGuard<'_, State>> {
+        let mut state = rt::lock_unless_lost(&self.state)?;
+        if state.life != rt::life() {
+            state.forget_the_lost();
+        }
+        Some(state)
+    }
+
     /// Sends the message at `message`, which belongs to the channel if it was sent, and else to the caller as before. Comes behind an [`rt::point`].
     ///
     /// # Safety
@@ -457,7 +466,9 @@ impl RawChannel {
     /// A sender is dropped. `first`: the one that was made with the channel.
     #[inline(never)]
     pub fn one_sender_less(&self, first: bool) {
-        let mut state = self.state();
+        let Some(mut state) = self.state_unless_lost() else {
+            return;
+        };
         state.senders -= 1;
         state.has_first &= !first;
         if state.senders == 0 {
@@ -471,7 +482,9 @@ impl RawChannel {
     /// A receiver is dropped.
     #[inline(never)]
     pub fn one_receiver_less(&self) {
-        let mut state = self.state();
+        let Some(mut state) = self.state_unless_lost() else {
+            return;
+        };
         state.receivers -= 1;
         if state.receivers == 0 {
             let givers = std::mem::take(&mut state.givers);

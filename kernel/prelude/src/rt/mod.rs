@@ -37,6 +37,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -447,6 +448,18 @@ pub fn lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
     match part.try_lock() {
         Ok(guard) => guard,
         Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
+        Err(TryLockError::WouldBlock) => wait_to_lock(part).unwrap_or_else(|| {
+            panic!("a task that was lost with an earlier process was using this: make it anew, by running its cell again")
+        }),
+    }
+}
+
+/// [`lock`] for a destructor, which must not panic: `None` when a task that was lost with an earlier process has it locked for ever.
+#[inline]
+pub fn lock_unless_lost<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match part.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
         Err(TryLockError::WouldBlock) => wait_to_lock(part),
     }
 }
@@ -454,21 +467,31 @@ pub fn lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
 /// How long a part of a primitive may be locked by somebody who is there: some hundred times as long as a thread that lost its core waits for it.
 const LONGEST_HELD: Duration = Duration::from_secs(2);
 
+/// Waits for a part that somebody has. `None` in a copy of a process where nobody there can have it.
 #[cold]
-fn wait_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
+fn wait_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    /// The part that was found to be lost last: who drops many ends of a channel waits once.
+    static LOST: AtomicUsize = AtomicUsize::new(0);
     if life() == 0 {
-        return part.lock().unwrap_or_else(PoisonError::into_inner);
+        return Some(part.lock().unwrap_or_else(PoisonError::into_inner));
     }
     // A thread that is not in this copy may have been in the middle of a call, and then nobody will ever unlock this.
-    let until = now() + LONGEST_HELD;
+    let address = std::ptr::from_ref(part).addr();
+    let patience = if LOST.load(Ordering::Relaxed) == address {
+        Duration::ZERO
+    } else {
+        LONGEST_HELD
+    };
+    let until = now() + patience;
     loop {
         match part.try_lock() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(guard)) => return guard.into_inner(),
-            Err(TryLockError::WouldBlock) => assert!(
-                now() < until,
-                "a task that was lost with an earlier process was using this: make it anew, by running its cell again"
-            ),
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) if now() >= until => {
+                LOST.store(address, Ordering::Relaxed);
+                return None;
+            }
+            Err(TryLockError::WouldBlock) => {}
         }
         thread::sleep(Duration::from_micros(50));
     }
