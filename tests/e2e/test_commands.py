@@ -1,6 +1,7 @@
 """The commands a person types."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -136,3 +137,14 @@ def test_doctor_says_what_is_there(threadbook, installed):
     done = threadbook("doctor")
     for word in ["rustc", "rust-src", "Python", "kernel.log"]:
         assert word in done.stdout, done.stdout + done.stderr
+
+
+def test_the_first_start_of_all_finds_libstd_where_cache_and_toolchain_have_one_home(threadbook, installed, tmp_path):
+    """`cargo run` would set the loader's path, and a kernel that Jupyter starts has none."""
+    path = tmp_path / "one.ipynb"
+    notebook(path, "1 + 1")
+    with tempfile.TemporaryDirectory(dir=Path.home(), prefix=".threadbook-test-") as cache:
+        environment = {**os.environ, "XDG_CACHE_HOME": cache}
+        environment.pop("LD_LIBRARY_PATH", None)
+        done = threadbook("run", path, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -21,11 +21,8 @@ mod linux {
 
     use threadbook_prelude::hooks::{threadbook_cell_begin, threadbook_cell_end};
     use threadbook_prelude::{
-        Arc, Duration, JoinHandle, Mutex, Receiver, Sender, bounded, go, mark, program, scope,
-        sleep, spawn,
+        Arc, Duration, JoinHandle, Mutex, Receiver, Sender, bounded, go, scope, sleep, spawn,
     };
-    use threadbook_timeline::format::{Kind, TRACE_BYTES};
-    use threadbook_timeline::memory::Memory;
 
     /// How many workers die, unless `THREADBOOK_TAKEOVERS` says otherwise.
     const ROUNDS: u32 = 60;
@@ -126,8 +123,6 @@ mod linux {
             libc::dup2(nowhere, 2);
         }
         let copies = shared_counter();
-        let trace = trace();
-        trace.begin(1);
         let nothing = std::ptr::null_mut();
         threadbook_cell_begin(nothing);
         let hot = Hot::default();
@@ -149,13 +144,6 @@ mod linux {
             let asked = asked.clone();
             spawn(move || asked.recv());
         }
-        // Programs that end, and threads that are joined in the middle of their last destructors.
-        spawn(|| {
-            loop {
-                program(|| drop(go(|| sleep(LONG))));
-            }
-        });
-        spawn(|| while spawn(|| AT_THE_END.with(|_| ())).join().is_ok() {});
         // So that it is another place at which they are met in each round.
         sleep(Duration::from_micros(u64::from(round) * 37 % 500));
         // SAFETY: asks for a number.
@@ -163,75 +151,15 @@ mod linux {
         threadbook_cell_end(nothing);
         // SAFETY: as above.
         if unsafe { libc::getpid() } == original {
-            leave_marks();
             std::process::abort();
         }
         // A copy. What it begins now is not in the copy that it has left behind, which comes by here, too.
         let which = copies.fetch_add(1, Relaxed);
-        let found = catch_unwind(AssertUnwindSafe(|| {
-            if which == 1 {
-                leave_marks();
-                see_the_marks_of_all(&trace);
-            }
-            check(&hot, &ask, busy, green);
-        }));
-        match found {
-            Ok(()) if which == 0 => {
-                leave_marks();
-                std::process::abort();
-            }
+        match catch_unwind(AssertUnwindSafe(|| check(&hot, &ask, busy, green))) {
+            Ok(()) if which == 0 => std::process::abort(),
             Ok(()) => std::process::exit(IN_ORDER),
             Err(_) => std::process::exit(1),
         }
-    }
-
-    /// A trace, into which this process and its copies record.
-    fn trace() -> Memory {
-        // SAFETY: a new file of the size of a trace, mapped whole and never unmapped; this process has one thread, and nothing is recorded yet.
-        unsafe {
-            let fd = libc::memfd_create(c"trace".as_ptr(), 0);
-            assert_eq!(libc::ftruncate(fd, TRACE_BYTES as libc::off_t), 0);
-            let (rights, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-            let base = libc::mmap(std::ptr::null_mut(), TRACE_BYTES, rights, how, fd, 0);
-            assert_ne!(base, libc::MAP_FAILED);
-            std::env::set_var("THREADBOOK_TRACE_FD", fd.to_string());
-            let trace = Memory::new(base.cast(), TRACE_BYTES).expect("a whole trace");
-            trace.format();
-            trace
-        }
-    }
-
-    /// How many marks each of the three processes leaves in the trace before it dies.
-    const MARKS: usize = 10;
-
-    fn leave_marks() {
-        for _ in 0..MARKS {
-            mark("alive");
-        }
-    }
-
-    /// A copy begins where its process was, in the middle of a part of the trace, and must not write over what that recorded afterwards.
-    fn see_the_marks_of_all(trace: &Memory) {
-        let is_mark = |kind: u8| kind == Kind::Mark as u8;
-        let events = trace.read(1).events;
-        let marks = events.iter().filter(|event| is_mark(event.kind)).count();
-        assert_eq!(marks, 3 * MARKS, "one process wrote over another's");
-    }
-
-    /// Longer than anything here takes.
-    const LONG: Duration = Duration::from_secs(1000);
-
-    /// Takes a moment when its thread ends.
-    struct Slow;
-
-    impl Drop for Slow {
-        fn drop(&mut self) {
-            sleep(Duration::from_micros(100));
-        }
-    }
-
-    thread_local! {
-        static AT_THE_END: Slow = const { Slow };
     }
 
     /// A number that a process and its copies have together.
@@ -312,13 +240,6 @@ mod linux {
             }
         });
         assert_eq!(*fresh.lock().unwrap(), 4);
-        program(|| {
-            for _ in 0..4 {
-                spawn(|| sleep(LONG));
-                go(|| sleep(LONG));
-            }
-        });
-        assert!(spawn(|| AT_THE_END.with(|_| ())).join().is_ok());
         // Unless one was met in the middle of its call: then this says that it is lost.
         let taken = catch_unwind(AssertUnwindSafe(|| ask.try_send(1).is_ok()));
         assert!(!taken.unwrap_or(false), "nobody is there to take it");

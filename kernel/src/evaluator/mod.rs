@@ -261,8 +261,11 @@ pub fn prepare() -> Result<PathBuf, StartError> {
 fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
     home.prepare(|folder| {
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
-        let mut context = Context::start(folder, worker_command(folder, &sender, None, None)?)
-            .map_err(StartError::Evcxr)?;
+        let mut command = worker_command(folder, &sender, None, None)?;
+        if let Some(libraries) = libraries_of_rust() {
+            command.env(LIBRARY_PATH, libraries);
+        }
+        let mut context = Context::start(folder, command).map_err(StartError::Evcxr)?;
         // Nobody looks at the output of these cells, but somebody must take it out of the way.
         std::thread::spawn(move || {
             let mut receiver = Receiver::new(receiver);
@@ -283,6 +286,26 @@ fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
         let _ = sender.send(&Packet::Sync(0));
         done.map(drop)
     })
+}
+
+/// Where the system's loader looks for libraries besides.
+const LIBRARY_PATH: &str = if cfg!(target_os = "macos") {
+    "DYLD_LIBRARY_PATH"
+} else {
+    "LD_LIBRARY_PATH"
+};
+
+/// The folder of libstd, before those that the loader looks into already. A cell's library finds libstd by a path relative to the folder that rustc wrote it
+/// to, and is loaded from another one. Later the prelude has brought libstd along; the first cell of all, which compiles the prelude, has not: below one
+/// home with the toolchain it would not be found.
+fn libraries_of_rust() -> Option<std::ffi::OsString> {
+    let asked = Command::new("rustc")
+        .args(["--print", "target-libdir"])
+        .output()
+        .ok()?;
+    let folder = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim());
+    let others = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+    std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&others))).ok()
 }
 
 /// The command with which evcxr starts the learner's process: this binary, with the ends of the channel and of the trace handed down.

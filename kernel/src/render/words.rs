@@ -235,7 +235,7 @@ impl Words<'_> {
                 });
                 // Of a lane that is not seen to its end nothing is known of what it gave back.
                 let seen = |(lane, _): &(&Lane, &Hold)| lane.end != LaneEnd::Unknown;
-                match holds.filter(seen).last() {
+                match holds.filter(seen).next_back() {
                     Some((holder, hold)) if holder.task == lane.task => {
                         format!(", which it has itself{}", self.place(hold.site))
                     }
