@@ -229,13 +229,13 @@ impl Words<'_> {
             Reason::Recv => end_of_channel("sender", "sent to it", thing.sent_by),
             Reason::Send => end_of_channel("receiver", "received from it", thing.received_by),
             Reason::Lock | Reason::Read | Reason::Write => {
-                let holds = self.timeline.lanes.iter().flat_map(|lane| {
+                let mut holds = self.timeline.lanes.iter().flat_map(|lane| {
                     let open = |hold: &&Hold| hold.object == object && hold.until.is_none();
                     lane.holds.iter().filter(open).map(move |hold| (lane, hold))
                 });
                 // Of a lane that is not seen to its end nothing is known of what it gave back.
                 let seen = |(lane, _): &(&Lane, &Hold)| lane.end != LaneEnd::Unknown;
-                match holds.filter(seen).next_back() {
+                match holds.rfind(seen) {
                     Some((holder, hold)) if holder.task == lane.task => {
                         format!(", which it has itself{}", self.place(hold.site))
                     }
