@@ -481,8 +481,8 @@ fn next_in_line(number: usize) -> Option<Entry> {
     first
 }
 
-/// Takes half of the line of worker `from`, for worker `number`: gives the oldest task, the others go into its own line.
-fn take_half(from: usize, number: usize) -> Option<Entry> {
+/// Takes half of the line of worker `from`, for worker `number`: gives the oldest task, and how many there were; the others go into its own line.
+fn take_half(from: usize, number: usize) -> Option<(Entry, u32)> {
     // With this lock, so that `change` finds all that are in a line.
     let new = lock(&NEW);
     if number >= default_or(new.wanted) {
@@ -498,5 +498,5 @@ fn take_half(from: usize, number: usize) -> Option<Entry> {
         DESKS[number].note_line(&mine, more as u64);
     }
     DESKS[from].note_line(&theirs, 0);
-    Some(first)
+    Some((first, 1 + more as u32))
 }

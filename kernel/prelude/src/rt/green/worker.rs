@@ -42,6 +42,12 @@ const RECORDS: usize = 1024;
 /// How often an idle worker looks at its desk before it sleeps, where another core can bring it something: about 2 us.
 const LOOKS: u32 = 200;
 
+/// What a task takes, on average, that is over before another core has so much as fetched it.
+const SHORT: Duration = Duration::from_micros(1);
+/// How many looks a worker keeps off others' lines whose last handful from there were [`SHORT`] tasks: about 20 us. Each look at a line takes it from the core
+/// that fills it, each task brought over takes some ten lines of memory along, and the worker that has them would have been through with them sooner.
+const KEEPS_OFF: u32 = 2_000;
+
 /// How long a worker waits before it looks again whether there is a stack for a new task.
 const STARVED: Duration = Duration::from_millis(1);
 
@@ -68,6 +74,8 @@ struct Local {
     searches: Cell<bool>,
     /// It has timers, or has slept: there may be more to do than the next task.
     looks_first: Cell<bool>,
+    /// When it last took tasks out of another's line, and how many.
+    took: Cell<Option<(Instant, u32)>>,
     /// How many tasks it has begun that have not ended.
     begun: Cell<usize>,
     /// New tasks for which there was no stack.
@@ -114,6 +122,7 @@ thread_local! {
             looks: Cell::new(false),
             searches: Cell::new(false),
             looks_first: Cell::new(false),
+            took: Cell::new(None),
             begun: Cell::new(0),
             starved: RefCell::new(VecDeque::new()),
         }
@@ -506,14 +515,20 @@ impl Local {
         let number = usize::from(self.number.get());
         let desk = &DESKS[number];
         let mut seen_before = [0; MOST_WORKERS];
-        for look in 0..LOOKS {
+        let keeps_off = self
+            .took
+            .take()
+            .is_some_and(|(at, tasks)| at.elapsed() < SHORT * tasks);
+        let first = if keeps_off { KEEPS_OFF } else { 0 };
+        for look in 0..first + LOOKS {
             if desk.has_mail.load(Ordering::Relaxed) || done(self) {
                 return true;
             }
-            if !self.may_begin_new() {
+            if !self.may_begin_new() || look < first {
                 std::hint::spin_loop();
                 continue;
             }
+            let look = look - first;
             if WAITING.load(Ordering::Relaxed) > 0 {
                 return true;
             }
@@ -526,8 +541,9 @@ impl Local {
                 if in_line as u32 > 0
                     && !is_left_alone
                     && other != number
-                    && let Some(entry) = take_half(other, number)
+                    && let Some((entry, tasks)) = take_half(other, number)
                 {
+                    self.took.set(Some((now(), tasks)));
                     self.ready.borrow_mut().push_back(entry);
                     return true;
                 }
