@@ -30,9 +30,6 @@ const fn held_by(me: u32) -> u64 {
     LOCKED | (me as u64) << HOLDER
 }
 
-/// How often a thread looks at a taken lock before it queues: about 1 us, as long as a short critical section.
-const LOOKS: u32 = 50;
-
 /// How long a thread may wait before the lock is handed to it. Handing over costs each time a switch of threads, so it is the exception.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -249,12 +246,10 @@ impl RawMutex {
     }
 
     fn take_by_looking(&self, me: u32) -> bool {
-        if rt::many_cores() {
-            for _ in 0..LOOKS {
-                if self.state.load(Ordering::Relaxed) & LOCKED == 0 && self.take(me) {
-                    return true;
-                }
-                std::hint::spin_loop();
+        for pauses in rt::pauses() {
+            rt::pause(pauses);
+            if self.state.load(Ordering::Relaxed) & LOCKED == 0 && self.take(me) {
+                return true;
             }
         }
         false

@@ -442,6 +442,24 @@ pub fn many_cores() -> bool {
     *MANY.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get) > 1)
 }
 
+/// How long a thread pauses before each look at a lock that another has, before it waits in earnest: about 1 us together, as long as a short critical section,
+/// and growing, since each look takes the line of memory from who has the lock. None where only one thread can run.
+pub fn pauses() -> impl Iterator<Item = u32> {
+    let looks: &[u32] = if many_cores() {
+        &[2, 6, 12, 30, 30]
+    } else {
+        &[]
+    };
+    looks.iter().copied()
+}
+
+/// Lets so many of the processor's pauses pass.
+pub fn pause(times: u32) {
+    for _ in 0..times {
+        std::hint::spin_loop();
+    }
+}
+
 /// Locks a part of a primitive. No code of the learner's runs under these locks, so none is ever poisoned for a reason.
 #[inline]
 pub fn lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
@@ -472,6 +490,14 @@ const LONGEST_HELD: Duration = Duration::from_secs(2);
 fn wait_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, T>> {
     /// The part that was found to be lost last: who drops many ends of a channel waits once.
     static LOST: AtomicUsize = AtomicUsize::new(0);
+    for pauses in pauses() {
+        pause(pauses);
+        match part.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
     if life() == 0 {
         return Some(part.lock().unwrap_or_else(PoisonError::into_inner));
     }

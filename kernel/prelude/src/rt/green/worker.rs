@@ -42,8 +42,8 @@ const RECORDS: usize = 1024;
 /// How often an idle worker looks at its desk before it sleeps, where another core can bring it something: about 2 us.
 const LOOKS: u32 = 200;
 
-/// What a task takes, on average, that is over before another core has so much as fetched it.
-const SHORT: Duration = Duration::from_micros(1);
+/// What a task takes, on average, that was hardly worth to be fetched by another core: what it does is mostly to wait for memory of the first.
+const SHORT: Duration = Duration::from_micros(4);
 /// How many looks a worker keeps off others' lines whose last handful from there were [`SHORT`] tasks: about 20 us. Each look at a line takes it from the core
 /// that fills it, each task brought over takes some ten lines of memory along, and the worker that has them would have been through with them sooner.
 const KEEPS_OFF: u32 = 2_000;
