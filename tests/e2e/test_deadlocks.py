@@ -85,7 +85,7 @@ def test_a_receiver_that_has_its_own_sender_is_told_so(fresh):
     fresh.execute("let (tx, rx) = channel::<i32>();").good()
     cell = fresh.execute('tx.send(1).unwrap();\nfor x in &rx {\n    println!("{x}");\n}')
     told = deadlock(cell, "`main` waits, and no task is left that could wake it")
-    assert "`main` waits for a message on channel `tx/rx` at line 2; 1 sender is alive: the one that came with the channel at cell [" in told
+    assert "`main` waits for a message on channel `tx/rx` at line 2; 1 sender is alive, the one that came with the channel at cell [" in told
     assert "last used by this task itself at line 1: drop it before this wait" in told
     assert "drop it before this wait" in told
     assert cell.stdout == "1\n"

@@ -402,8 +402,12 @@ impl<T> Receiver<T> {
     }
 
     /// Gives an iterator that receives until all senders are gone; it blocks as [`recv`](Self::recv) does.
+    #[track_caller]
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter { receiver: self }
+        Iter {
+            receiver: self,
+            here: Location::caller(),
+        }
     }
 
     /// Gives an iterator over the messages that are there already. It does not block.
@@ -492,6 +496,8 @@ impl<T> fmt::Debug for Receiver<T> {
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,
+    /// Where it was made: what calls `next` may be std's own code, as in `rx.iter().count()`.
+    here: Here,
 }
 
 /// Receives what is there already; made by [`Receiver::try_iter`].
@@ -504,14 +510,15 @@ pub struct TryIter<'a, T> {
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
+    /// As for an [`Iter`].
+    here: Here,
 }
 
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
-    #[track_caller]
     fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+        self.receiver.receive(Patience::Forever, self.here).ok()
     }
 }
 
@@ -527,9 +534,8 @@ impl<T> Iterator for TryIter<'_, T> {
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
-    #[track_caller]
     fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+        self.receiver.receive(Patience::Forever, self.here).ok()
     }
 }
 
@@ -537,6 +543,7 @@ impl<'a, T> IntoIterator for &'a Receiver<T> {
     type Item = T;
     type IntoIter = Iter<'a, T>;
 
+    #[track_caller]
     fn into_iter(self) -> Iter<'a, T> {
         self.iter()
     }
@@ -546,8 +553,12 @@ impl<T> IntoIterator for Receiver<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
 
+    #[track_caller]
     fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
+        IntoIter {
+            receiver: self,
+            here: Location::caller(),
+        }
     }
 }
 

@@ -175,10 +175,12 @@ fn judge<T: Debug>(
             Ok(false) => format!("what was seen: {}", facts.in_words()),
             Err(payload) => message_of(&*payload).to_owned(),
         };
-        let message = format!(
-            "gave {gave}, as wanted, but this is not so: {}; {seen}",
-            fact.words
-        );
+        // To have given nothing is no merit.
+        let but = match gave.as_str() {
+            "()" => "did not do this".to_owned(),
+            _ => format!("gave {gave}, as wanted, but this is not so"),
+        };
+        let message = format!("{but}: {}; {seen}", fact.words);
         return Err(failed(Why::Fact, Some(fact.words), message));
     }
     Ok(())

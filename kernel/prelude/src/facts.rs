@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use threadbook_timeline::fold::{LaneEnd, word_for};
+use threadbook_timeline::fold::{LaneEnd, Object, word_for};
 use threadbook_timeline::format::{Kind, MAIN_TASK, ObjectKind, Reason};
 use threadbook_timeline::observed::{Act, Observation, Observed, Thing, is_sleep, is_wait};
 
@@ -423,7 +423,7 @@ impl Facts {
                 .seen()
                 .things()
                 .iter()
-                .map(|thing| format!("{} `{}`", word_for(thing.kind), thing.name))
+                .map(|thing| self.thing_in_words(thing.id))
                 .collect();
             if others.is_empty() {
                 "nothing that tasks share was used".to_owned()
@@ -449,7 +449,7 @@ impl Facts {
             0 => self.no_thing(kinds, &format!("no {word} was used")),
             many => self.no_thing(
                 kinds,
-                &format!("there is not one {word} but {many}: ask for one by its name"),
+                &format!("{many} {word}s were used, and this looks for one"),
             ),
         }
     }
@@ -500,9 +500,7 @@ impl Facts {
         });
         let tasks: Vec<String> = tasks.take(12).map(|task| format!("{task:?}")).collect();
         let things = seen.things().into_iter().take(12);
-        let things: Vec<String> = things
-            .map(|thing| format!("{} `{}`", word_for(thing.kind), thing.name))
-            .collect();
+        let things: Vec<String> = things.map(|thing| self.thing_in_words(thing.id)).collect();
         let tasks = match made.len() {
             0 => "no task was started".to_owned(),
             1..=12 => tasks.join(", "),
@@ -515,6 +513,12 @@ impl Facts {
         }
     }
 
+    /// What people call an object.
+    fn thing_in_words(&self, id: u32) -> String {
+        let object = self.0.observed.timeline.object(id);
+        object.map(Object::in_words).unwrap_or_default()
+    }
+
     /// Who waited for what in a deadlock, in words; empty when there was none.
     pub(crate) fn deadlock_in_words(&self) -> String {
         let seen = &self.0.observed;
@@ -525,9 +529,10 @@ impl Facts {
                 lane.map(|lane| format!("`{}` to end", lane.name))
             } else {
                 let thing = seen.timeline.object(object);
-                thing
-                    .filter(|thing| thing.kind != ObjectKind::Scope)
-                    .map(|thing| format!("{} `{}`", word_for(thing.kind), thing.name))
+                thing.map(|thing| match thing.kind {
+                    ObjectKind::Scope => "the threads of its scope".to_owned(),
+                    _ => thing.in_words(),
+                })
             };
             let wanted = wanted.unwrap_or_else(|| "other tasks".to_owned());
             format!("`{}` waited for {wanted}", self.name(task))

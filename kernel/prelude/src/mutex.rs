@@ -204,7 +204,8 @@ pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
     /// Whether the thread unwound already when it took the lock: then its panic did not happen here.
     unwound: bool,
-    not_send: PhantomData<*const ()>,
+    /// As std's: an error of the compiler's names that then, and no pointer.
+    not_send: PhantomData<std::sync::MutexGuard<'static, ()>>,
 }
 
 // SAFETY: a shared guard gives no more than a shared value.

@@ -620,7 +620,8 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
     turn: u32,
     /// Whether the thread unwound already when it took the lock: then its panic did not happen here.
     unwound: bool,
-    not_send: PhantomData<*const ()>,
+    /// As for a [`MutexGuard`](crate::MutexGuard).
+    not_send: PhantomData<std::sync::RwLockWriteGuard<'static, ()>>,
 }
 
 // SAFETY: a shared guard gives no more than a shared value.

@@ -287,6 +287,26 @@ fn fan_of_two() {
     bakers.into_iter().for_each(|baker| baker.join().unwrap());
 }
 
+/// Ada's last loaf is refused, and nobody waits for what she does then.
+fn refused() {
+    drop(takes_one());
+}
+
+fn refused_and_awaited() {
+    takes_one().join().unwrap();
+}
+
+fn takes_one() -> JoinHandle<()> {
+    let (shelf, counter) = bounded(0);
+    let ada = spawn_named("ada", move || {
+        shelf.send("rye").unwrap();
+        shelf.send("oat").unwrap_err();
+    });
+    counter.recv().unwrap();
+    drop(counter);
+    ada
+}
+
 /// A fact, a program of which it is true, and one of which it is false.
 const FACTS: &[(&str, Fact, Program, Program)] = &[
     ("three tasks", |f| f.tasks().len() == 3, fan, nobody),
@@ -315,6 +335,12 @@ const FACTS: &[(&str, Fact, Program, Program)] = &[
         |f| f.all_finished(),
         rendezvous_of_three,
         burnt,
+    ),
+    (
+        "finished when refused",
+        |f| f.task("ada").finished(),
+        refused_and_awaited,
+        refused,
     ),
     ("all finished", |f| f.all_finished(), ovens, not_awaited),
     (
@@ -747,7 +773,7 @@ fn a_question_without_an_answer_says_what_is_there() {
         (
             "two locks",
             answer(|| drop(locks.only_lock())),
-            "there is not one lock but 2: ask for one by its name; each lock that was used: `till`, `shelf`",
+            "2 locks were used, and this looks for one; each lock that was used: `till`, `shelf`",
         ),
         (
             "another lock",

@@ -89,7 +89,7 @@ fn main() {
     assert!(alone.status.success(), "{told}");
     for words in [
         "`ada` waits for the first of several channels at ",
-        "; a message on channel `orders`, where 1 sender is alive: the one that came with the channel at ",
+        "; a message on channel `orders`, where 1 sender is alive, the one that came with the channel at ",
         ", where no message will come any more, since nobody sends to it",
         "; room in channel made at ",
         ", where 1 receiver is alive, last used by this task itself at ",

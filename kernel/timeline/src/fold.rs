@@ -630,7 +630,12 @@ impl<'a> Fold<'a> {
             Kind::Notified => _ = self.object(event.obj, ObjectKind::Condvar),
             Kind::Tripped => _ = self.object(event.obj, ObjectKind::Barrier),
             Kind::ObserveBegin | Kind::ObserveEnd => {}
-            Kind::Deadlocked | Kind::NameTask | Kind::NewObject | Kind::NameObject | Kind::Gap => {}
+            Kind::Deadlocked
+            | Kind::NameTask
+            | Kind::NewObject
+            | Kind::NameObject
+            | Kind::Gap
+            | Kind::Refused => {}
         }
     }
 

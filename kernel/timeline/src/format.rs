@@ -314,6 +314,8 @@ numbered! {
         Tripped = 38,
         /// What `task` did from here to its next event was recorded and is not there any more. Put in by the reader; no recorder writes it.
         Gap = 39,
+        /// `task` found that nobody is at the other end of channel `obj`. `aux`: 0 when it would receive, 1 when it would send.
+        Refused = 40,
     }
 }
 

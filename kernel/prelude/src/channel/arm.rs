@@ -156,7 +156,10 @@ impl RawRecv<'_> {
         // SAFETY: by the caller's promise.
         match unsafe { self.channel.take(to, here) } {
             Found::Done => self.choose(Outcome::Message),
-            Found::Disconnected => self.choose(Outcome::Gone),
+            Found::Disconnected => {
+                self.channel.tell_refused(Reason::Recv, here);
+                self.choose(Outcome::Gone)
+            }
             Found::Nothing(_) => false,
         }
     }
@@ -394,10 +397,14 @@ impl RawPermit<'_> {
         let mut state = channel.state();
         state.sender_used = (rt::me(), here);
         let wakeups = match std::mem::replace(&mut self.why, Chosen::Refused) {
-            Chosen::Refused => return Err(Refused::Disconnected),
+            Chosen::Refused => {
+                channel.tell_refused(Reason::Send, here);
+                return Err(Refused::Disconnected);
+            }
             Chosen::Room => {
                 state.kept -= 1;
                 if state.receivers == 0 {
+                    channel.tell_refused(Reason::Send, here);
                     return Err(Refused::Disconnected);
                 }
                 match first_claimed(&mut state.takers) {

@@ -192,6 +192,7 @@ impl RawChannel {
         let mut state = self.state();
         state.sender_used = (rt::me(), here);
         if state.receivers == 0 {
+            self.tell_refused(Reason::Send, here);
             return Err(Refused::Disconnected);
         }
         if let Some(taker) = first_claimed(&mut state.takers) {
@@ -225,6 +226,9 @@ impl RawChannel {
         // SAFETY: the wait is this task's, and over.
         let Answer::Taken(ticks, number, queued) = *(unsafe { giver.answer() }) else {
             wait.end();
+            if ended == Ended::Woken {
+                self.tell_refused(Reason::Send, here);
+            }
             return Err(Refused::after(ended));
         };
         // Recorded at the time at which the receiver took it, which lies inside the wait: the arrow leaves before it arrives.
@@ -288,6 +292,13 @@ impl RawChannel {
         }
     }
 
+    /// Records that nobody is at the other end: what the task does after that, it does after something that is known of it.
+    #[cold]
+    pub fn tell_refused(&self, reason: Reason, here: Here) {
+        let sends = u32::from(reason == Reason::Send);
+        self.tell(Kind::Refused, 0, sends, here);
+    }
+
     /// Receives a message, and puts it at `to`.
     ///
     /// # Safety
@@ -299,7 +310,10 @@ impl RawChannel {
             // SAFETY: by the caller's promise.
             let mut state = match unsafe { self.take(to, here) } {
                 Found::Done => return Ok(()),
-                Found::Disconnected => return Err(Refused::Disconnected),
+                Found::Disconnected => {
+                    self.tell_refused(Reason::Recv, here);
+                    return Err(Refused::Disconnected);
+                }
                 Found::Nothing(state) => state,
             };
             if let Patience::None = patience {
@@ -561,13 +575,9 @@ impl State {
         let mut words = vec![Words::Text(format!("{count} {end}{has} alive"))];
         let with_first = reason != Reason::Send && self.has_first;
         if with_first {
-            let among = if count == 1 {
-                ": the one"
-            } else {
-                ", the one among them"
-            };
+            let among = if count == 1 { "" } else { "among them " };
             words.push(Words::Text(format!(
-                "{among} that came with the channel at "
+                ", {among}the one that came with the channel at "
             )));
             words.push(Words::At(made));
         }
