@@ -14,6 +14,8 @@ use std::process::Command;
 use std::{env, fs};
 
 const ROOT_CRATE: &str = "threadbook-prelude";
+/// The macros of cells, which need nothing.
+const MACROS: &str = "threadbook-print";
 
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -22,6 +24,8 @@ fn main() {
         "Cargo.lock",
         "kernel/prelude/src",
         "kernel/prelude/Cargo.toml",
+        "kernel/print/src",
+        "kernel/print/Cargo.toml",
         "kernel/timeline/src",
         "kernel/timeline/Cargo.toml",
         "notebooks",
@@ -111,14 +115,16 @@ fn pack(here: &Path) -> BTreeMap<String, Content> {
         .iter()
         .map(|node| (text(&node["id"]), node))
         .collect();
-    let root = packages
-        .iter()
-        .find(|(_, package)| package["name"] == ROOT_CRATE)
-        .map(|(id, _)| *id)
-        .expect("the prelude is a member");
+    let member = |name: &str| {
+        let mut packages = packages.iter();
+        packages
+            .find(|(_, package)| package["name"] == name)
+            .map(|(id, _)| *id)
+            .unwrap_or_else(|| panic!("{name} is a member"))
+    };
 
     let mut files = BTreeMap::new();
-    let mut wanted = vec![root];
+    let mut wanted = vec![member(ROOT_CRATE), member(MACROS)];
     let mut seen = std::collections::BTreeSet::new();
     while let Some(id) = wanted.pop() {
         if !seen.insert(id) {

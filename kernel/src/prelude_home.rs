@@ -3,7 +3,8 @@
 //! ```text
 //! <cache>/threadbook/<key>/          key: the prelude's sources and the compiler
 //!     .cargo/config.toml             profile: all but the cell itself is compiled for speed
-//!     crates/threadbook-prelude/…    the packed sources
+//!     crates/threadbook-prelude/…    the packed sources, and those of the crates that it needs
+//!     crates/threadbook-print/…      the macros of cells
 //!     prepared/                      evcxr's folder after one start: the prelude compiled, nothing else
 //!     work-<pid>-…/                  one kernel's folder: a copy of `prepared`, removed when the kernel ends
 //! ```
@@ -120,6 +121,11 @@ impl PreludeHome {
     /// The folder of the prelude's crate.
     pub fn prelude_crate(&self) -> PathBuf {
         self.root.join("crates/threadbook-prelude")
+    }
+
+    /// The folder of the crate of cells' macros.
+    pub fn print_crate(&self) -> PathBuf {
+        self.root.join("crates/threadbook-print")
     }
 
     /// Whether [`prepare`](Self::prepare) has nothing to do.

@@ -1,6 +1,6 @@
 //! What the kernel calls in the learner's process around each cell, and what is told about a panic.
 //!
-//! evcxr's runtime loop loads this library and calls the two functions by name. They tell the kernel what they know in marks: one line of JSON, written
+//! The worker's loop loads this library and calls the two functions by name. They tell the kernel what they know in marks: one line of JSON, written
 //! with one system call to the descriptor in `THREADBOOK_MARK_FD`, behind the text in `THREADBOOK_MARK_PREFIX` where the kernel gave one. Nothing here
 //! unwinds into the loop.
 
@@ -71,8 +71,11 @@ pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
 pub extern "C" fn threadbook_cell_end(store: *mut c_void) -> *mut c_void {
     let ended = catch_unwind(|| {
         recorder::record(Kind::CellEnd, 0, 0, 0, None);
+        let mut stdout = std::io::stdout().lock();
+        // Under the lock: see `print`.
+        rt::end_cell();
         // Nobody may be reading; the mark below then fails in the same way.
-        let _ = std::io::stdout().flush();
+        let _ = stdout.flush();
     });
     drop(ended);
     match catch_unwind(snapshot::leave_one) {
@@ -177,7 +180,8 @@ fn note(panic: &PanicHookInfo<'_>) {
             Some(name) => line.write_json(name, 200)?,
             None => line.write_str("null")?,
         }
-        write!(line, r#","main":{is_main},"message":"#)?;
+        let cell = rt::current().cell();
+        write!(line, r#","main":{is_main},"cell":{cell},"message":"#)?;
         line.write_json(message, LONGEST_MESSAGE)?;
         if let Some(place) = place {
             let (build, row, column) = (recorder::build_of(place), place.line(), place.column());
@@ -187,7 +191,8 @@ fn note(panic: &PanicHookInfo<'_>) {
     });
     // A green task's stack is too small for it, and has the runtime below its first frame.
     if wants_backtrace() && !rt::current().is_green() {
-        let mut told = format!(r#"{{"kind":"backtrace","main":{is_main},"text":"#);
+        let cell = rt::current().cell();
+        let mut told = format!(r#"{{"kind":"backtrace","main":{is_main},"cell":{cell},"text":"#);
         json::push_string(&mut told, &Backtrace::force_capture().to_string());
         told.push('}');
         tell_long(&told);

@@ -18,7 +18,7 @@
 //!
 //! Layers, top down: the primitives (`channel`, `mutex`, `thread`, …) know `rt`, which blocks and wakes tasks, and `recorder`, which writes events into
 //! shared memory in the format of `threadbook_timeline::format`. Nothing here draws. There is no macro with a name of std's: a glob `println!` would make
-//! every cell fail.
+//! every cell fail. Those of cells come by another way, from the crate `threadbook-print`.
 
 mod atomic;
 mod barrier;
@@ -37,6 +37,8 @@ mod object;
 mod once_lock;
 mod pace;
 mod predict;
+#[doc(hidden)]
+pub mod print;
 mod program;
 mod progress;
 mod racy;

@@ -2,7 +2,7 @@
 //!
 //! The copy is a fork: it shares memory until one of the two writes to it, and costs a millisecond or so. It waits, and does nothing else, on a socket whose
 //! other end the supervisor has: a byte means that this process is dead and the copy takes over, by returning from the very call that made it, into
-//! evcxr's loop; the end of the stream means that a newer copy is there, or that nobody needs any.
+//! the worker's loop; the end of the stream means that a newer copy is there, or that nobody needs any.
 //!
 //! Only Linux: elsewhere a fork of a process with threads is not to be relied on. Knows nothing of cells; the supervisor tells the kernel.
 
@@ -108,8 +108,8 @@ fn watch_exits() {
     WATCHED.get_or_init(|| _ = unsafe { libc::atexit(exits) });
 }
 
-/// Another thread has called `exit`: waits for the end, which comes in the middle of this cell then, as it does for all others. Not for ever: what the
-/// learner's code does at an exit may wait for this thread.
+/// Another thread has called `exit`: waits for the end, which comes in the middle of this cell then, as it does for all others. The end itself is what ends
+/// the sleep, as soon as it comes; nothing else could tell of it. Not for ever: what the learner's code does at an exit may wait for this thread.
 #[cfg(target_os = "linux")]
 fn wait_for_the_end() {
     std::thread::sleep(LONGEST_EXIT);

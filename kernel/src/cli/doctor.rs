@@ -5,6 +5,7 @@
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::install;
 use super::jupyter::Jupyter;
@@ -13,6 +14,7 @@ use super::python::Python;
 use super::system::System;
 use super::toolchain;
 use super::trouble::Missing;
+use crate::evaluator::can_be_seen;
 
 /// What a first start takes on disk, generously: JupyterLab 0.25 GB, the prelude and the cells' builds 1 GB.
 const NEEDED_DISK_BYTES: u64 = 2_000_000_000;
@@ -108,6 +110,7 @@ pub fn examine(system: &System, parts: &dyn Parts) -> Vec<Finding> {
         writable("cache folder", &parts.cache_dir()),
         writable("log file", &parts.log_file()),
         connection_files(&system.jupyter_runtime_dir),
+        input_of_cells(),
         if all_on_disk {
             good(
                 "without a network",
@@ -290,6 +293,27 @@ fn connection_files(folder: &Path) -> Finding {
             not_good(Verdict::Warning, SUBJECT, Missing::new(what, mend))
         }
     }
+}
+
+/// `read_line` in a cell asks in the notebook only where the system tells that a process of ours waits in a read. Asked of one that does nothing else.
+fn input_of_cells() -> Finding {
+    const SUBJECT: &str = "input of cells";
+    let started = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(mut reader) = started else {
+        return good(SUBJECT, "not looked at: there is no `cat` to look at");
+    };
+    let is_seen = i32::try_from(reader.id()).is_ok_and(can_be_seen);
+    drop(reader.stdin.take());
+    let _ = reader.wait();
+    if is_seen {
+        return good(SUBJECT, "a cell that reads asks in the notebook");
+    }
+    let seen = "/proc/<pid>/syscall cannot be read, so a cell's plain `read_line` waits until it is interrupted";
+    let mend = "use `input(\"…\")` in cells, or run where /proc is Linux's own and processes may look at their children (ptrace)";
+    not_good(Verdict::Warning, SUBJECT, Missing::new(seen, mend))
 }
 
 fn writable(subject: &'static str, path: &Path) -> Finding {

@@ -5,7 +5,7 @@
 
 use super::source_map::{Cell, SourceMap};
 use crate::cell::CellError;
-use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 use serde_json::Value;
 use std::ops::Range;
 use std::sync::Arc;
@@ -90,21 +90,7 @@ pub fn warnings(json: &str, map: &SourceMap, generated: &str, cell: &Arc<Cell>) 
         if message["level"] != "warning" || !is_ours {
             continue;
         }
-        let mut snippet =
-            Snippet::source(cell.text.as_str()).path(format!("cell [{}]", cell.number));
-        for span in found.iter().filter(|span| span.cell.number == cell.number) {
-            let kind = if span.is_primary {
-                AnnotationKind::Primary
-            } else {
-                AnnotationKind::Context
-            };
-            let annotation = kind.span(span.bytes.clone());
-            snippet = snippet.annotation(if span.label.is_empty() {
-                annotation
-            } else {
-                annotation.label(span.label.as_str())
-            });
-        }
+        let snippet = snippet_of(cell, &found);
         let title = message["message"].as_str().unwrap_or_default();
         let mut group = Group::with_title(Level::WARNING.primary_title(title)).element(snippet);
         let help = message["children"].as_array().into_iter().flatten();
@@ -141,6 +127,27 @@ struct Found {
     is_primary: bool,
 }
 
+/// The lines of a cell that spans lie in, with each span underlined and its label beside it.
+fn snippet_of<'a>(cell: &'a Cell, found: &'a [Found]) -> Snippet<'a, Annotation<'a>> {
+    let of_cell = found.iter().filter(|span| span.cell.number == cell.number);
+    let annotations = of_cell.map(|span| {
+        let kind = if span.is_primary {
+            AnnotationKind::Primary
+        } else {
+            AnnotationKind::Context
+        };
+        let annotation = kind.span(span.bytes.clone());
+        if span.label.is_empty() {
+            annotation
+        } else {
+            annotation.label(span.label.as_str())
+        }
+    });
+    Snippet::source(cell.text.as_str())
+        .path(format!("cell [{}]", cell.number))
+        .annotations(annotations)
+}
+
 fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<Cell>) -> String {
     let mut found = spans_of(&diagnostic.json, map, generated);
     if found.is_empty() {
@@ -157,33 +164,14 @@ fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<
     let mut group = Group::with_title(title);
     // The cell of the primary span first; another cell, whose function is called wrongly, gets a part of its own.
     found.sort_by_key(|span| (!span.is_primary, span.cell.number));
-    let mut numbers: Vec<u32> = Vec::new();
+    let mut cells: Vec<&Cell> = Vec::new();
     for span in &found {
-        if !numbers.contains(&span.cell.number) {
-            numbers.push(span.cell.number);
+        if cells.iter().all(|cell| cell.number != span.cell.number) {
+            cells.push(&span.cell);
         }
     }
-    for number in numbers {
-        let spans: Vec<&Found> = found
-            .iter()
-            .filter(|span| span.cell.number == number)
-            .collect();
-        let mut snippet =
-            Snippet::source(spans[0].cell.text.as_str()).path(format!("cell [{number}]"));
-        for span in spans {
-            let kind = if span.is_primary {
-                AnnotationKind::Primary
-            } else {
-                AnnotationKind::Context
-            };
-            let annotation = kind.span(span.bytes.clone());
-            snippet = snippet.annotation(if span.label.is_empty() {
-                annotation
-            } else {
-                annotation.label(span.label.as_str())
-            });
-        }
-        group = group.element(snippet);
+    for cell in cells {
+        group = group.element(snippet_of(cell, &found));
     }
     let mut suggestions = Vec::new();
     for child in diagnostic.json["children"].as_array().into_iter().flatten() {

@@ -13,12 +13,15 @@ mod copies;
 mod deadlock;
 mod diagnostics;
 mod hints;
+mod late;
+mod marks;
 mod output;
 mod scan;
 mod scoped;
 mod source_map;
 mod sources;
 mod stdin;
+mod streams;
 pub mod supervisor;
 mod syntax;
 mod told;
@@ -38,7 +41,7 @@ pub use context::{is_runtime_child, runtime_hook};
 use deadlock::Report;
 use nix::sys::signal::{Signal, kill};
 pub use output::Events;
-use output::{Reader, Record, Shared, Waiting};
+use output::{Reader, Record, Shared};
 pub use sources::CellLine;
 use sources::Sources;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +54,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use stdin::Stdin;
+pub use stdin::can_be_seen;
 
 /// The types of the prelude, each of which gets a second, private name in the notebook.
 ///
@@ -123,8 +127,13 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// evcxr.
-    #[error("evcxr did not start: {0}. Run `threadbook doctor` to see what is missing")]
+    #[error("evcxr did not start: {0}. Run `{program} doctor` to see what is missing", program = this_program())]
     Evcxr(String),
+}
+
+/// The path of this program, which need not be on `PATH` where whoever reads this has a shell.
+fn this_program() -> String {
+    std::env::current_exe().map_or("threadbook".into(), |path| path.display().to_string())
 }
 
 /// The running evaluator.
@@ -275,13 +284,11 @@ fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
                 }
             }
         });
-        let done = context
-            .run(&first_cell(&home.prelude_crate()))
-            .map_err(|failure| {
-                StartError::Evcxr(format!(
-                    "the first cell, which brings in the prelude, failed: {failure}"
-                ))
-            });
+        let done = context.run(&first_cell(home)).map_err(|failure| {
+            StartError::Evcxr(format!(
+                "the first cell, which brings in the prelude, failed: {failure}"
+            ))
+        });
         drop(context);
         let _ = sender.send(&Packet::Sync(0));
         done.map(drop)
@@ -360,10 +367,12 @@ fn prelude_in(folder: &Path) -> Option<PathBuf> {
 }
 
 /// What every notebook begins with, unseen.
-fn first_cell(prelude: &Path) -> String {
+fn first_cell(home: &PreludeHome) -> String {
     let mut cell = format!(
-        ":dep threadbook-prelude = {{ path = \"{}\" }}\nuse threadbook_prelude::*;\n",
-        prelude.display()
+        ":dep threadbook-prelude = {{ path = \"{}\" }}\n:dep threadbook-print = {{ path = \"{}\" }}\n\
+         #[macro_use]\nextern crate threadbook_print;\nuse threadbook_prelude::*;\n",
+        home.prelude_crate().display(),
+        home.print_crate().display(),
     );
     for name in ALIASED {
         cell.push_str(&format!("use threadbook_prelude::{name} as __{name};\n"));
@@ -375,6 +384,10 @@ fn first_cell(prelude: &Path) -> String {
 /// names it also moves away, so that no variable of it is left.
 const WARM_CELL: &str = "let threadbook_warm = { let (tx, rx) = channel::<u32>(); let h = spawn(move || tx.send(1).is_ok()); (rx.recv().ok(), h.join().is_ok()) };\n\
                          drop(threadbook_warm.0.map(|n| n + 1).into_iter().collect::<Vec<_>>());";
+
+/// What a cell that mentions `stdin` is told where `/proc` does not say who waits in a read.
+const READS_ARE_NOT_SEEN: &str = "this system does not tell the kernel that a cell waits for input (/proc/<pid>/syscall cannot be read): \
+    a plain `read_line` waits until it is interrupted; `input(\"…\")` and `password(\"…\")` ask\n";
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
     move |source| StartError::System { what, source }
@@ -465,7 +478,7 @@ impl Running {
             generated: folder.path().join("src/lib.rs"),
             events: Arc::clone(events),
             synced: synced_sender,
-            waiting: Waiting::default(),
+            streams: streams::Streams::default(),
             parts: told::Parts::default(),
             budget: (Budget::new(None), None),
             limit: Arc::clone(&output_limit),
@@ -513,13 +526,11 @@ impl Running {
         )?;
         let mut context = Context::start(self.folder.path(), command).map_err(StartError::Evcxr)?;
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.worker());
-        context
-            .run(&first_cell(&self.home.prelude_crate()))
-            .map_err(|failure| {
-                StartError::Evcxr(format!(
-                    "the first cell, which brings in the prelude, failed: {failure}"
-                ))
-            })?;
+        context.run(&first_cell(&self.home)).map_err(|failure| {
+            StartError::Evcxr(format!(
+                "the first cell, which brings in the prelude, failed: {failure}"
+            ))
+        })?;
         if let Err(failure) = context.run(WARM_CELL) {
             // The first cell will wait a little longer, and that is all.
             tracing::warn!(?failure, "the warming cell failed");
@@ -571,8 +582,8 @@ impl Running {
                 if let Err(failure) = self.run(":clear") {
                     return Err(StartError::Evcxr(failure.to_string()));
                 }
-                let crate_path = self.home.prelude_crate();
-                if let Err(failure) = self.run(&first_cell(&crate_path)) {
+                let first_cell = first_cell(&self.home);
+                if let Err(failure) = self.run(&first_cell) {
                     return Err(StartError::Evcxr(failure.to_string()));
                 }
                 self.sync();
@@ -736,6 +747,7 @@ impl Running {
         self.trace.begin(self.recording);
         self.interrupted.store(false, Ordering::SeqCst);
         self.shared.begin(job);
+        self.say_if_reads_are_not_seen(job, code);
         let variables = self.context.as_ref().map(Context::variables);
         let progress = split
             .has_dep
@@ -812,6 +824,26 @@ impl Running {
             moved,
         };
         self.outcome(job, result, &ran, &cell, drawn, extras)
+    }
+
+    /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.
+    fn say_if_reads_are_not_seen(&mut self, job: JobId, code: &str) {
+        let supervisor = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .and_then(WorkerHandle::supervisor);
+        let Some(supervisor) = supervisor.filter(|_| code.contains("stdin")) else {
+            return;
+        };
+        if !can_be_seen(supervisor.as_raw()) && self.hinted.insert("reads are not seen".into()) {
+            (self.events)(Event::Stream {
+                job: Some(job),
+                name: StreamName::Stderr,
+                text: READS_ARE_NOT_SEEN.into(),
+            });
+        }
     }
 
     /// Tells what a cell that ran should know of the copies of its process: that it runs in one, or that there is none, once.
@@ -916,12 +948,7 @@ impl Running {
             Err(Failure::Compile(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
-                let generated = self
-                    .context
-                    .as_ref()
-                    .map(Context::generated_source)
-                    .unwrap_or_default();
-                let map = self.sources.map_of(&generated);
+                let (generated, map) = self.generated();
                 Some(diagnostics::error(diagnostics, &map, &generated, cell))
             }
             Err(Failure::Refused(message)) => Some(verdict::refused(message)),
@@ -966,13 +993,16 @@ impl Running {
         let Some(json) = warnings::of_the_last_build(self.folder.path()) else {
             return Vec::new();
         };
-        let generated = self
-            .context
-            .as_ref()
-            .map(Context::generated_source)
-            .unwrap_or_default();
-        let map = self.sources.map_of(&generated);
+        let (generated, map) = self.generated();
         warnings::brief(diagnostics::warnings(&json, &map, &generated, cell))
+    }
+
+    /// The file that was compiled last, and what in it is of which cell.
+    fn generated(&self) -> (String, source_map::SourceMap) {
+        let generated = self.context.as_ref().map(Context::generated_source);
+        let generated = generated.unwrap_or_default();
+        let map = self.sources.map_of(&generated);
+        (generated, map)
     }
 
     /// Waits until everything that was put into the channel before has been seen.

@@ -1,6 +1,6 @@
 //! What comes out of the learner's process, gathered: text in few and whole pieces, and a record of how the running cell fares.
 //!
-//! One thread reads the output channel for the life of the kernel, between cells too. Text is handed on at the latest after [`STREAM_DELAY`]; a slow
+//! One thread reads the output channel for the life of the kernel, between cells too. Text is handed on after 20 ms at the latest; a slow
 //! notebook slows this thread, the thread the channel, the channel the supervisor, and the supervisor the learner's prints: nothing piles up.
 
 use super::backtrace;
@@ -8,28 +8,21 @@ use super::budget::Budget;
 use super::channel::{CellEnd, Death, Packet, Receiver};
 use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
-use super::sources::{Sources, build_number};
+use super::late::{self, Cells};
+use super::marks::{Check, FailedCheck, Overflow, Panic, begun_cell, question};
+use super::sources::{Sources, build_number, outdated_library};
 use super::stdin::{Asked, Stdin};
+use super::streams::Streams;
 use super::told::{self, Parts, Told};
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
-use serde_json::Value;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Longest that text waits for more of it. 20 ms: below what the eye notices; a burst of 20,000 prints lasting 1.6 s leaves as 80 messages.
-const STREAM_DELAY: Duration = Duration::from_millis(20);
-/// Text of this length does not wait.
-const STREAM_BYTES: usize = 16 * 1024;
-
 /// How many deadlocks of one cell are kept.
 const MOST_DEADLOCKS: usize = 16;
-
-/// How many of the latest cells are known by the worker's own numbers, so that displays of their tasks find them.
-const CELLS_KNOWN: usize = 256;
 
 /// Where events go.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
@@ -71,109 +64,12 @@ pub struct Record {
     pub last_error_line: String,
 }
 
-/// A panic as the prelude's hook saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Panic {
-    /// The name of the task.
-    pub task: String,
-    /// Whether it is the thread that evaluates cells.
-    pub is_main: bool,
-    /// Its message.
-    pub message: String,
-    /// Which shared object it happened in, and at which line of the generated file.
-    pub build: u32,
-    /// Line in the generated file, from 1.
-    pub line: u32,
-}
-
-impl Panic {
-    fn parse(json: &str) -> Option<Panic> {
-        let mark: Value = serde_json::from_str(json).ok()?;
-        let number = |name: &str| {
-            mark[name]
-                .as_u64()
-                .and_then(|number| u32::try_from(number).ok())
-                .unwrap_or(0)
-        };
-        (mark["mark"] == "panic").then(|| Panic {
-            task: mark["task"]
-                .as_str()
-                .unwrap_or("a thread without a name")
-                .to_owned(),
-            is_main: mark["main"].as_bool().unwrap_or(false),
-            message: mark["message"].as_str().unwrap_or_default().to_owned(),
-            build: number("build"),
-            line: number("line"),
-        })
-    }
-}
-
-/// How a `check!` came out.
-struct Check {
-    failure: Option<FailedCheck>,
-    observation: Option<u32>,
-}
-
-/// A `check!` that did not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedCheck {
-    /// What was seen and what was wanted.
-    pub message: String,
-    /// The shared object and the line that it stands in.
-    pub build: u32,
-    /// From 1.
-    pub line: u32,
-}
-
-impl Check {
-    fn parse(json: &str) -> Option<Check> {
-        let mark: Value = serde_json::from_str(json).ok()?;
-        if mark["mark"] != "check" {
-            return None;
-        }
-        let number = |name: &str| {
-            mark[name]
-                .as_u64()
-                .and_then(|number| u32::try_from(number).ok())
-                .unwrap_or(0)
-        };
-        let failed = mark["ok"] == false;
-        let failure = failed.then(|| FailedCheck {
-            message: mark["message"].as_str().unwrap_or_default().to_owned(),
-            build: number("build"),
-            line: number("line"),
-        });
-        let observation = Some(number("observation")).filter(|&run| run != 0);
-        Some(Check {
-            failure,
-            observation,
-        })
-    }
-}
-
-/// A stack that was too small, told by the signal handler that then ended the process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overflow {
-    /// Whose it was.
-    pub task: Option<String>,
-    /// How large, for a green task; 0 for a thread.
-    pub bytes: u64,
-}
-
-impl Overflow {
-    fn parse(json: &str) -> Option<Overflow> {
-        let mark: Value = serde_json::from_str(json).ok()?;
-        (mark["mark"] == "overflow").then(|| Overflow {
-            task: mark["task"].as_str().map(str::to_owned),
-            bytes: mark["bytes"].as_u64().unwrap_or(0),
-        })
-    }
-}
-
 /// What the evaluator and the reading thread both touch.
 #[derive(Debug, Default)]
 pub struct Running {
     job: Option<JobId>,
+    /// The job that is under way, or that was last.
+    latest: Option<JobId>,
     record: Record,
 }
 
@@ -192,13 +88,16 @@ impl Shared {
     pub fn begin(&self, job: JobId) {
         *self.lock() = Running {
             job: Some(job),
+            latest: Some(job),
             record: Record::default(),
         };
     }
 
     /// The job is over; gives its record. Call it when a sync has come back.
     pub fn end(&self) -> Record {
-        std::mem::take(&mut *self.lock()).record
+        let mut running = self.lock();
+        running.job = None;
+        std::mem::take(&mut running.record)
     }
 
     /// Whether the worker runs the learner's code at this moment (and not the compiler).
@@ -236,49 +135,32 @@ pub struct Reader {
     /// Told when a sync has come through.
     pub synced: Sender<u64>,
     /// Text that waits for more.
-    pub waiting: Waiting,
+    pub streams: Streams,
     /// Displays that are under way.
     pub parts: Parts,
     /// What the cell whose output comes may still show, and which one it is.
     pub budget: (Budget, Option<JobId>),
     /// How many bytes a cell may show; `u64::MAX`: any number.
     pub limit: Arc<AtomicU64>,
-    /// The latest cells by the worker's numbers, oldest first.
-    pub cells: VecDeque<(u64, JobId)>,
-}
-
-/// Text that waits for more, and the ends of characters cut in two.
-#[derive(Debug, Default)]
-pub struct Waiting {
-    text: Option<Text>,
-    cut: [Vec<u8>; 2],
-}
-
-#[derive(Debug)]
-struct Text {
-    job: Option<JobId>,
-    name: StreamName,
-    text: String,
-    deadline: Instant,
+    /// The latest cells by the worker's numbers, and what came of their tasks after their ends.
+    pub cells: Cells,
 }
 
 impl Reader {
     /// Reads until the channel fails, which is when the kernel ends.
     pub fn run(mut self) {
         loop {
-            let patience = self
-                .waiting
-                .text
-                .as_ref()
-                .map(|text| text.deadline.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let patience = self.streams.patience(now);
             // To a socket, a timeout of zero would mean for ever.
             if patience == Some(Duration::ZERO) {
-                self.flush();
+                let due = self.streams.due(now);
+                self.send(due);
                 continue;
             }
             match self.receiver.receive(patience) {
                 Ok(Some(packet)) => self.take(packet),
-                Ok(None) => self.flush(),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the output channel failed");
                     return;
@@ -292,7 +174,12 @@ impl Reader {
             Packet::Begin(path) => {
                 let generated = std::fs::read_to_string(&self.generated).unwrap_or_default();
                 self.sources.enter(build_number(&path), &generated);
+                // What came between the cells stands before what is late now.
+                self.flush();
                 self.shared.lock().record.begun = true;
+                if let Some(outdated) = outdated_library(&path) {
+                    let _ = std::fs::remove_file(outdated);
+                }
             }
             Packet::Stdout(bytes) => self.text(StreamName::Stdout, &bytes),
             Packet::Stderr(bytes) => self.text(StreamName::Stderr, &bytes),
@@ -316,7 +203,7 @@ impl Reader {
                 self.shared.lock().record.death = Some(death);
                 // The next worker counts its cells, and its messages, from the beginning.
                 self.parts.clear();
-                self.cells.clear();
+                self.cells.forget_numbers();
             }
             Packet::Sync(ticket) => {
                 self.end_of_text();
@@ -333,12 +220,9 @@ impl Reader {
                 self.told(told);
             }
         } else if let Some(cell) = begun_cell(json) {
-            let job = self.shared.lock().job;
-            self.cells.retain(|known| known.0 != cell);
-            if self.cells.len() == CELLS_KNOWN {
-                self.cells.pop_front();
+            if let Some(job) = self.shared.lock().job {
+                self.cells.begin(cell, job);
             }
-            self.cells.extend(job.map(|job| (cell, job)));
         } else if let Some((prompt, password)) = question(json) {
             self.flush();
             match self.stdin.ask(&prompt, password) {
@@ -374,15 +258,57 @@ impl Reader {
     }
 
     fn text(&mut self, name: StreamName, bytes: &[u8]) {
-        let text = decode(&mut self.waiting.cut[name as usize], bytes, false);
+        let text = self.streams.decode(name, bytes);
         if name == StreamName::Stderr
             && let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty())
         {
             self.shared.lock().record.last_error_line = line.trim().to_owned();
         }
+        self.take_text(name, &text);
+    }
+
+    /// Shows text of the cell that runs; between cells, of the latest.
+    fn take_text(&mut self, name: StreamName, text: &str) {
         self.look_whose_output();
-        let shown = self.budget.0.take(&text).to_owned();
+        let shown = self.budget.0.take(text).to_owned();
         self.push(name, &shown);
+    }
+
+    /// The job of a task's cell, if that is over and its output can still go there.
+    fn late_job(&self, cell: u64) -> Option<JobId> {
+        let job = self.cells.job(cell)?;
+        (self.shared.lock().job != Some(job)).then_some(job)
+    }
+
+    /// Shows text of a task's: below its cell, whichever runs now. One whose cell nobody knows prints where the latest is.
+    fn text_of_a_task(&mut self, cell: u64, name: StreamName, text: &str) {
+        let Some(job) = self.late_job(cell) else {
+            return self.take_text(name, text);
+        };
+        let limit = self.limit.load(Ordering::Relaxed);
+        let shown = self.cells.late_budget(job, limit).take(text).to_owned();
+        self.push_late(job, name, &shown);
+    }
+
+    fn push_late(&mut self, job: JobId, name: StreamName, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.say_that_it_is_late(Some(job), job);
+        let leaves = self.streams.push(Some(job), name, text, Instant::now());
+        self.send(leaves);
+    }
+
+    /// Says below a cell, once, that what follows came after its end. `job`: as whose output it is shown.
+    fn say_that_it_is_late(&mut self, job: Option<JobId>, whose: JobId) {
+        if self.cells.is_first_late(whose) {
+            self.flush();
+            (self.events)(Event::Display {
+                job,
+                bundle: late::note(),
+                id: None,
+            });
+        }
     }
 
     /// Each cell begins with a whole budget. What comes between cells is the last one's.
@@ -396,10 +322,12 @@ impl Reader {
     }
 
     fn say_what_was_hidden(&mut self) {
-        if let Some(text) = self.budget.0.account() {
+        let late = self.cells.accounts();
+        let accounts = self.budget.0.account().map(|text| (self.budget.1, text));
+        for (job, text) in accounts.into_iter().chain(late) {
             self.flush();
             (self.events)(Event::Stream {
-                job: self.budget.1,
+                job,
                 name: StreamName::Stdout,
                 text,
             });
@@ -410,31 +338,20 @@ impl Reader {
         if text.is_empty() {
             return;
         }
-        let (job, values) = {
+        let (job, latest, values) = {
             let mut running = self.shared.lock();
-            (running.job, std::mem::take(&mut running.record.values))
+            let values = std::mem::take(&mut running.record.values);
+            (running.job, running.latest, values)
         };
-        if !values.is_empty()
-            || self
-                .waiting
-                .text
-                .as_ref()
-                .is_some_and(|waiting| (waiting.name, waiting.job) != (name, job))
-        {
+        if !values.is_empty() {
             self.flush();
         }
         self.show(job, values);
-        let deadline = Instant::now() + STREAM_DELAY;
-        let waiting = self.waiting.text.get_or_insert(Text {
-            job,
-            name,
-            text: String::new(),
-            deadline,
-        });
-        waiting.text.push_str(text);
-        if waiting.text.len() >= STREAM_BYTES {
-            self.flush();
+        if let (None, Some(latest)) = (job, latest) {
+            self.say_that_it_is_late(None, latest);
         }
+        let leaves = self.streams.push(job, name, text, Instant::now());
+        self.send(leaves);
     }
 
     /// Values after which something else came: outputs like any other.
@@ -449,6 +366,9 @@ impl Reader {
     }
 
     fn told(&mut self, told: Told) {
+        if let Told::Print { cell, name, text } = told {
+            return self.text_of_a_task(cell, name, &text);
+        }
         // Half a character of another thread's print goes on waiting for its rest.
         self.flush();
         self.look_whose_output();
@@ -460,15 +380,13 @@ impl Reader {
         if !fits {
             return;
         }
-        if let Told::Backtrace { main, text } = told {
+        if let Told::Backtrace { main, cell, text } = told {
             let frames = backtrace::frames(&text);
             if main {
                 self.shared.lock().record.frames = frames;
             } else if !frames.is_empty() {
-                self.push(
-                    StreamName::Stderr,
-                    &format!("  in {}\n", frames.join("\n  in ")),
-                );
+                let frames = format!("  in {}\n", frames.join("\n  in "));
+                self.text_of_a_task(cell, StreamName::Stderr, &frames);
             }
             return;
         }
@@ -481,12 +399,16 @@ impl Reader {
         };
         self.show(running, values);
         // A task that outlives its cell shows things there; one that nobody knows shows them where the latest cell is.
-        let job_of = |cell: u64| {
-            let known = self.cells.iter().find(|known| known.0 == cell);
-            known.map_or(running, |known| Some(known.1))
-        };
+        if let Told::Display { cell, .. } = told
+            && let Some(job) = self.late_job(cell)
+        {
+            self.say_that_it_is_late(Some(job), job);
+        }
+        let job_of = |cell: u64| self.cells.job(cell).or(running);
         (self.events)(match told {
-            Told::Value(_) | Told::Backtrace { .. } => unreachable!("kept above"),
+            Told::Value(_) | Told::Backtrace { .. } | Told::Print { .. } => {
+                unreachable!("kept above")
+            }
             Told::Display { cell, id, bundle } => Event::Display {
                 job: job_of(cell),
                 bundle,
@@ -576,138 +498,32 @@ impl Reader {
             ),
             None => String::new(),
         };
-        self.push(
-            StreamName::Stderr,
-            &format!(
-                "`{}` panicked{place}{more}\n  {}\n",
-                panic.task,
-                panic.message.replace('\n', "\n  ")
-            ),
+        let said = format!(
+            "`{}` panicked{place}{more}\n  {}\n",
+            panic.task,
+            panic.message.replace('\n', "\n  ")
         );
+        match self.late_job(panic.cell) {
+            Some(job) => self.push_late(job, StreamName::Stderr, &said),
+            None => self.push(StreamName::Stderr, &said),
+        }
     }
 
     /// Hands on what waits, cut characters included.
     fn end_of_text(&mut self) {
         for name in [StreamName::Stdout, StreamName::Stderr] {
-            let text = decode(&mut self.waiting.cut[name as usize], b"", true);
+            let text = self.streams.give_up_cut(name);
             self.push(name, &text);
         }
         self.flush();
     }
 
     fn flush(&mut self) {
-        if let Some(Text {
-            job, name, text, ..
-        }) = self.waiting.text.take()
-        {
-            (self.events)(Event::Stream { job, name, text });
-        }
-    }
-}
-
-/// The number by which the worker knows the cell that it begins.
-fn begun_cell(json: &str) -> Option<u64> {
-    let mark: Value = serde_json::from_str(json).ok()?;
-    (mark["mark"] == "begin").then(|| mark["cell"].as_u64())?
-}
-
-/// What a cell asks, and whether the answer is not to be shown.
-fn question(json: &str) -> Option<(String, bool)> {
-    let mark: Value = serde_json::from_str(json).ok()?;
-    (mark["mark"] == "input").then(|| {
-        let prompt = mark["prompt"].as_str().unwrap_or_default();
-        (prompt.to_owned(), mark["password"] == true)
-    })
-}
-
-/// Whole characters of `bytes`; a character that is cut at the end waits in `cut` for its rest, and bytes that are no UTF-8 become U+FFFD.
-fn decode(cut: &mut Vec<u8>, bytes: &[u8], at_end: bool) -> String {
-    cut.extend_from_slice(bytes);
-    let mut text = String::with_capacity(cut.len());
-    let mut rest = &cut[..];
-    loop {
-        match std::str::from_utf8(rest) {
-            Ok(valid) => {
-                text.push_str(valid);
-                rest = b"";
-                break;
-            }
-            Err(error) => {
-                let (valid, bad) = rest.split_at(error.valid_up_to());
-                text.push_str(&String::from_utf8_lossy(valid));
-                match error.error_len() {
-                    None if !at_end => {
-                        rest = bad;
-                        break;
-                    }
-                    len => {
-                        text.push(char::REPLACEMENT_CHARACTER);
-                        rest = &bad[len.unwrap_or(bad.len())..];
-                    }
-                }
-            }
-        }
-    }
-    *cut = rest.to_vec();
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_decoded_however_it_is_cut() {
-        let bytes = "ofen: größe 炉 \u{1f35e}!".as_bytes();
-        for at in 0..=bytes.len() {
-            let mut cut = Vec::new();
-            let text =
-                decode(&mut cut, &bytes[..at], false) + &decode(&mut cut, &bytes[at..], false);
-            assert_eq!(text.as_bytes(), bytes, "cut at {at}");
-            assert!(cut.is_empty());
-        }
-        let mut cut = Vec::new();
-        assert_eq!(decode(&mut cut, b"a\xffb\xe7", false), "a\u{fffd}b");
-        assert_eq!(decode(&mut cut, b"", true), "\u{fffd}");
+        let all = self.streams.all();
+        self.send(all);
     }
 
-    #[test]
-    fn marks_that_are_no_panics_are_none() {
-        for odd in ["", "{}", "[1]", r#"{"mark":"end"}"#] {
-            assert_eq!(Panic::parse(odd), None, "{odd}");
-            assert_eq!(Overflow::parse(odd), None, "{odd}");
-            assert!(Check::parse(odd).is_none(), "{odd}");
-        }
-        assert_eq!(
-            Overflow::parse(r#"{"mark":"overflow","task":"ada","bytes":262144}"#),
-            Some(Overflow {
-                task: Some("ada".into()),
-                bytes: 262_144
-            })
-        );
-        let failed = r#"{"mark":"check","ok":false,"message":"gave 1","build":7,"line":3}"#;
-        assert_eq!(
-            Check::parse(failed).and_then(|check| check.failure),
-            Some(FailedCheck {
-                message: "gave 1".into(),
-                build: 7,
-                line: 3
-            })
-        );
-        let passed = Check::parse(r#"{"mark":"check","ok":true}"#);
-        assert!(passed.is_some_and(|check| check.failure.is_none()));
-        let panic = Panic::parse(
-            r#"{"mark":"panic","task":"ada","main":false,"message":"burnt","build":7,"line":12,"column":5}"#,
-        );
-        assert_eq!(
-            panic,
-            Some(Panic {
-                task: "ada".into(),
-                is_main: false,
-                message: "burnt".into(),
-                build: 7,
-                line: 12
-            })
-        );
+    fn send(&self, events: Vec<Event>) {
+        events.into_iter().for_each(|event| (self.events)(event));
     }
 }

@@ -41,7 +41,7 @@ pub enum Found {
     },
     /// evcxr's runtime has finished with a shared object (outside of a cell that is marked).
     Complete,
-    /// A copy of the process is back in evcxr's loop.
+    /// A copy of the process is back in the worker's loop.
     Ready,
 }
 

@@ -2,7 +2,7 @@
 
 use super::source_map::{Cell, SourceMap};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A line of a cell.
@@ -81,6 +81,19 @@ pub fn build_number(path: &str) -> u32 {
         .unwrap_or(0)
 }
 
+/// How many libraries of cells stay on disk.
+const LIBRARIES_KEPT: u32 = 256;
+
+/// The library of a cell so long ago that its file can go, when the one at `path` is about to be loaded. The process has it mapped, and needs its file no
+/// more but for names in a backtrace; each is some 130 KB, and nobody else removes them before the kernel ends.
+pub fn outdated_library(path: &str) -> Option<PathBuf> {
+    let path = Path::new(path);
+    let (before, number) = path.file_stem()?.to_str()?.rsplit_once("code_")?;
+    let number = number.parse::<u32>().ok()?.checked_sub(LIBRARIES_KEPT)?;
+    let extension = path.extension()?.to_str()?;
+    Some(path.with_file_name(format!("{before}code_{number}.{extension}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +115,21 @@ mod tests {
         assert_eq!(place(9, 5), Some((3, 1, "bake();".into())));
         assert_eq!(place(9, 4), None);
         assert_eq!(place(8, 1), None);
+    }
+
+    #[test]
+    fn libraries_of_cells_long_ago_go() {
+        for (path, want) in [
+            ("/w/debug/libcode_256.so", Some("/w/debug/libcode_0.so")),
+            ("/w/debug/libcode_1000.so", Some("/w/debug/libcode_744.so")),
+            ("/w/debug/libcode_255.so", None),
+            ("/w/debug/libctx.so", None),
+            ("/w/debug/libcode_1x.so", None),
+            ("/w/debug/libcode_300", None),
+            ("", None),
+        ] {
+            assert_eq!(outdated_library(path), want.map(PathBuf::from), "{path}");
+        }
     }
 
     #[test]

@@ -264,6 +264,12 @@ fn somebody_reads(process: i32, path: &Path) -> bool {
     })
 }
 
+/// Whether it can be seen in what call a process that this one started waits. Not without Linux's `/proc`, nor where a system keeps that to itself, as some
+/// containers do.
+pub fn can_be_seen(process: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/syscall")).is_ok_and(|text| !text.is_empty())
+}
+
 /// The descriptor of the `read` that a thread waits in, by what `/proc` says of its system call: its number, its arguments, two addresses.
 fn read_fd(syscall: &str) -> Option<u64> {
     let mut words = syscall.split_whitespace();
@@ -346,6 +352,12 @@ mod tests {
             stdin.inner.lock().cell.as_mut().expect("a cell").write();
         }
         assert_eq!(got, 200_001);
+    }
+
+    #[test]
+    fn whether_a_process_can_be_looked_at_is_known() {
+        assert!(can_be_seen(std::process::id() as i32));
+        assert!(!can_be_seen(-1), "there is none");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A mark is one write to a pipe and at most 4,096 bytes, so that nothing another thread writes gets into it. A longer message comes as parts, each a
 //! mark; they are put together here. Pure. The learner's process may write anything: what makes no sense is dropped, and what is too long too.
 
-use crate::cell::MimeBundle;
+use crate::cell::{MimeBundle, StreamName};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -56,10 +56,21 @@ pub enum Told {
         /// Its new forms.
         bundle: MimeBundle,
     },
+    /// What a task printed whose cell has ended.
+    Print {
+        /// The cell.
+        cell: u64,
+        /// Where to.
+        name: StreamName,
+        /// What, a line or a part of one.
+        text: String,
+    },
     /// Who called whom when a task panicked, as std writes it.
     Backtrace {
         /// Whether it was the evaluating task.
         main: bool,
+        /// The cell of the task.
+        cell: u64,
         /// The frames.
         text: String,
     },
@@ -134,8 +145,17 @@ impl Told {
                 id: id(&told)?,
                 bundle: bundle(&mut told)?,
             },
+            "print" => Told::Print {
+                cell,
+                name: match told["name"].as_str()? {
+                    "stderr" => StreamName::Stderr,
+                    _ => StreamName::Stdout,
+                },
+                text: told["text"].as_str()?.to_owned(),
+            },
             "backtrace" => Told::Backtrace {
                 main: told["main"] == true,
+                cell,
                 text: told["text"].as_str()?.to_owned(),
             },
             "clear" => Told::Clear {
@@ -191,6 +211,15 @@ mod tests {
             })
         );
         assert_eq!((parts.begun.len(), parts.bytes), (0, 0));
+        let print = r#"{"kind":"print","cell":2,"name":"stderr","text":"half a li"}"#;
+        assert_eq!(
+            parts.take(&part(6, true, print)),
+            Some(Told::Print {
+                cell: 2,
+                name: StreamName::Stderr,
+                text: "half a li".into()
+            })
+        );
         let value = r#"{"kind":"value","cell":1,"data":{"application/json":"{\"a\":[1]}","text/html":"{}"}}"#;
         assert_eq!(
             parts.take(&part(9, true, value)),

@@ -4,7 +4,8 @@ use super::Ran;
 use super::channel::{CellEnd, Death};
 use super::copies::{self, Takeover};
 use super::deadlock::{self, Report};
-use super::output::{FailedCheck, Overflow, Record};
+use super::marks::{FailedCheck, Overflow};
+use super::output::Record;
 use super::sources::Sources;
 use crate::cell::CellError;
 use crate::picture::Names;
@@ -307,7 +308,7 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluator::output::Panic;
+    use crate::evaluator::marks::Panic;
 
     #[test]
     fn a_deadlock_wins_over_all_that_came_of_it_and_says_what_is_kept() {

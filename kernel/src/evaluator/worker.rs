@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 
-/// The status with which evcxr's loop ends when it cannot do what it is told.
+/// The status with which the loop ends when it cannot do what it is told.
 const CANNOT: i32 = 99;
 
 /// What a cell is to this loop: it takes evcxr's store of variables and gives it back.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::{lock, report};
+use super::{lock, report, starts};
 
 /// How often it changed (upper half), and how many sleep (lower half, from [`NOBODY`]): one word, so that "the same at two moments" means "all the time".
 static STATE: AtomicU64 = AtomicU64::new(NOBODY);
@@ -104,7 +104,12 @@ fn watch() {
         let builder = thread::Builder::new()
             .name("threadbook-watch".into())
             .stack_size(256 * 1024);
-        let started = builder.spawn(keep_watch).ok();
+        let starts = starts::Inside::enter();
+        let watches = move || {
+            drop(starts);
+            keep_watch();
+        };
+        let started = builder.spawn(watches).ok();
         *watcher = started.map(|handle| handle.thread().clone());
     }
     if let Some(watcher) = &*watcher {

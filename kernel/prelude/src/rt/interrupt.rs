@@ -12,7 +12,7 @@ use std::thread;
 use threadbook_timeline::format::Cause;
 
 use super::task;
-use super::{census, lock, report, takeover};
+use super::{census, lock, report, starts, takeover};
 use crate::hooks;
 use crate::wait::Words;
 
@@ -29,7 +29,9 @@ pub fn listen(socket: RawFd) {
         .name("threadbook-interrupt".into())
         .stack_size(256 * 1024);
     let (begun, begins) = mpsc::channel();
+    let starts = starts::Inside::enter();
     let started = builder.spawn(move || {
+        drop(starts);
         census::helper_begins();
         let _ = begun.send(());
         while let Some(cell) = next(socket) {

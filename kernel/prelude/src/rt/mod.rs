@@ -30,6 +30,7 @@ mod overflow;
 mod phases;
 mod program;
 mod report;
+mod starts;
 mod takeover;
 mod task;
 
@@ -49,7 +50,7 @@ use ending::Ending;
 pub use interrupt::listen as listen_for_interrupts;
 pub use program::Program;
 pub use takeover::{Lost, go_on, is_lost, life, take_over, while_held};
-pub use task::{Claimed, Ended, Task, Token, cell, current};
+pub use task::{Claimed, Ended, Task, Token, cell, current, end_cell, ended_cell};
 
 use crate::recorder::{self, Here};
 use crate::wait::Wait;
@@ -336,7 +337,9 @@ pub fn spawn(id: u32, name: Option<&str>, body: Arc<dyn Body>) -> io::Result<Car
     let theirs = child.clone();
     let ending = Ending::of(id);
     let its_end = ending.clone();
+    let starts = starts::Inside::enter();
     let started = builder.spawn(move || {
+        drop(starts);
         its_end.begin();
         let _alternate = overflow::Alternate::new();
         recorder::become_task(id, theirs.name());
@@ -361,6 +364,7 @@ impl Drop for Over {
         recorder::leave();
         ending::task_is_over();
         census::thread_ends();
+        starts::end();
     }
 }
 

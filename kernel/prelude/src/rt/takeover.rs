@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{census, graph, green, lock, program, report, task};
+use super::{census, graph, green, lock, program, report, starts, task};
 
 /// How often this process took over from another: 0 for one that began by itself.
 static LIFE: AtomicU32 = AtomicU32::new(0);
@@ -25,7 +25,7 @@ pub struct Lost {
     pub unnamed: usize,
 }
 
-/// Runs `copy` while no other thread is inside the runtime.
+/// Runs `copy` while no other thread is inside the runtime, nor inside std's code around a thread's start and end.
 ///
 /// In the order in which they are taken one inside the other elsewhere: a waiting task looks at the graph, and reports; a task that is delivered goes from
 /// the line of the new ones to a desk; a program asks for its number in any of them; the roster and the free stacks are the innermost.
@@ -38,12 +38,15 @@ pub fn while_held<R>(copy: impl FnOnce() -> R) -> R {
     let _roster = task::hold();
     let _stacks = green::hold_stacks();
     let _lost = lock(&LOST);
+    // Last: who starts a thread may hold any of the others.
+    let _gate = starts::close();
     copy()
 }
 
 /// Makes the calling thread the only one of this process, which it is: the copy takes over.
 pub fn take_over() -> Lost {
     LIFE.fetch_add(1, Ordering::Relaxed);
+    starts::begin_anew();
     census::begin_anew();
     graph::begin_anew();
     program::begin_anew();

@@ -114,6 +114,8 @@ impl Part {
 
 /// The cell that is evaluated; 0 before the first.
 static CELL: AtomicU32 = AtomicU32::new(0);
+/// The cell that runs; 0 between cells.
+static RUNS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// The task that runs on this thread: made by `Arc::into_raw`, lent by a worker that keeps it alive, or null. Without a destructor, so that destructors of other thread-locals may wait.
@@ -660,6 +662,20 @@ pub fn begin_cell() {
         0,
         Carrier::Thread(OnceLock::new(), AtomicU8::new(green::NONE)),
     )));
+    RUNS.store(cell, Ordering::Relaxed);
+}
+
+/// The cell that runs is over: what its tasks do from now on they do after it.
+pub fn end_cell() {
+    RUNS.store(0, Ordering::Relaxed);
+}
+
+/// The cell of the calling task, if it has ended. `None` for the main task, and for a thread that no cell is known to have started.
+pub fn ended_cell() -> Option<u32> {
+    // SAFETY: null, or kept alive as in `with_current`.
+    let task = unsafe { CURRENT.get().as_ref() }?;
+    let is_late = task.cell != RUNS.load(Ordering::Relaxed) && task.cell != 0;
+    (is_late && task.id != MAIN_TASK).then_some(task.cell)
 }
 
 /// What a thread was before it carried a green task.

@@ -21,7 +21,7 @@ const COMMANDS_FD: &str = "THREADBOOK_COMMANDS_FD";
 pub struct Worker {
     /// Also the number of its process group.
     pub pid: Pid,
-    /// Lines for evcxr's loop.
+    /// Lines for the worker's loop.
     pub commands: File,
     /// The other end of `commands`: what a dead worker has not read is taken out here.
     pub unread: File,

@@ -131,7 +131,7 @@ struct Supervisor<'a> {
     cells: u32,
     /// How many they were when the last copy was made.
     cells_of_copy: u32,
-    /// A copy was called and has not come back into evcxr's loop; evcxr has to wait.
+    /// A copy was called and has not come back into the worker's loop; evcxr has to wait.
     taking_over: bool,
     /// The kernel wants all to end.
     ending: bool,
@@ -458,7 +458,7 @@ impl Supervisor<'_> {
         Ok(true)
     }
 
-    /// The copy is in evcxr's loop, as its original was at the end of the last cell.
+    /// The copy is in the worker's loop, as its original was at the end of the last cell.
     fn taken_over(&mut self) -> io::Result<()> {
         self.taking_over = false;
         // The copy has left one of its own.

@@ -21,7 +21,7 @@ use super::{bring, next_in_line, next_new, take_half, wake_another};
 use crate::hooks;
 use crate::recorder;
 use crate::rt::task::{self, Ended, Stage, Task, Token};
-use crate::rt::{census, lock, many_cores, now, overflow, program, unwinding};
+use crate::rt::{census, lock, many_cores, now, overflow, program, starts, unwinding};
 
 /// A task with a stack of its own, that runs until it suspends itself.
 pub type Coroutine = corosensei::Coroutine<(), (), (), GreenStack>;
@@ -137,9 +137,11 @@ fn local<R>(look: impl FnOnce(&Local) -> R) -> Option<R> {
 /// Starts the thread of worker `number`.
 pub fn start(number: usize) -> io::Result<()> {
     census::thread_begins();
+    let starts = starts::Inside::enter();
     let started = thread::Builder::new()
         .name(format!("threadbook-worker-{}", number + 1))
         .spawn(move || {
+            drop(starts);
             overflow::watch();
             let _alternate = overflow::Alternate::new();
             lock(&DESKS[number].inbox).thread = Some(thread::current());
