@@ -321,6 +321,7 @@ mod tests {
         let panic = Panic {
             task: "main".into(),
             is_main: true,
+            cell: 0,
             message: "called `unwrap`\non an `Err`".into(),
             build: 0,
             line: 0,
