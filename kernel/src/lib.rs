@@ -7,6 +7,7 @@ pub mod cli;
 pub mod evaluator;
 #[cfg(test)]
 mod layers;
+pub mod lesson_board;
 pub mod lessons;
 pub mod parts;
 pub mod past;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::body::{self, line_of};
+use super::exercise::{self, Exercise};
 use super::{Fact, Mistake};
 
 /// A lesson, whole and without mistakes.
@@ -29,8 +30,18 @@ pub struct Lesson {
     pub prerequisites: Vec<String>,
     /// Prose and code, in order.
     pub cells: Vec<Cell>,
+    /// Its exercises, in order: those of which nothing is missing.
+    pub exercises: Vec<Exercise>,
+    /// What its other exercises lack, each with its line. A notebook can be built all the same; `check` tells it.
+    pub gaps: Vec<(usize, String)>,
+    /// The exercises whose checks would need every schedule, such as `10.1`, and see many runs for now.
+    pub needs_schedules: Vec<String>,
     /// Where its prose links to, each with its line.
     pub links: Vec<(usize, String)>,
+    /// The texts of its headings.
+    pub headings: Vec<String>,
+    /// How many words its prose has, code not counted.
+    pub words: usize,
     /// SHA-256 of the text, in hexadecimal, line ends made equal: a notebook keeps it to tell whether it is fresh.
     pub sha256: String,
 }
@@ -100,6 +111,8 @@ struct FrontMatter {
     goals: Option<Vec<String>>,
     #[serde(default)]
     prerequisites: Vec<String>,
+    #[serde(default)]
+    needs_schedules: Vec<String>,
 }
 
 struct Reader<'a> {
@@ -132,6 +145,8 @@ impl Reader<'_> {
         let body::Body {
             cells,
             links,
+            headings,
+            words,
             mistakes,
         } = body::read(self.text, body_at);
         mistakes
@@ -146,6 +161,7 @@ impl Reader<'_> {
                 "no cell to run; write one between ```rust and ```",
             );
         }
+        let (exercises, gaps) = exercise::read(self.text, body_at, number.unwrap_or_default());
         let sha256 = Sha256::digest(self.text)
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -158,8 +174,13 @@ impl Reader<'_> {
             minutes: front.minutes?,
             goals: front.goals?,
             prerequisites: front.prerequisites,
+            needs_schedules: front.needs_schedules,
             cells,
+            exercises,
+            gaps,
             links,
+            headings,
+            words,
             sha256,
         })
     }
@@ -198,6 +219,7 @@ impl Reader<'_> {
                     minutes: Some(1),
                     goals: Some(vec![String::new()]),
                     prerequisites: Vec::new(),
+                    needs_schedules: Vec::new(),
                 }
             }
         };
@@ -221,7 +243,7 @@ impl Reader<'_> {
 }
 
 /// `7` of `07_channels`, `None` when the name has another form.
-fn number_of(name: &str) -> Option<u32> {
+pub fn number_of(name: &str) -> Option<u32> {
     let (digits, topic) = name.split_once('_')?;
     let topic_is_plain = !topic.is_empty()
         && topic

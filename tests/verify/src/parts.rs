@@ -123,6 +123,21 @@ pub const PARTS: &[Part] = &[
         },
     },
     Part {
+        name: "lessons",
+        does: "every lesson is proven: its claims, checks and wrong solutions, on one core and on two",
+        needs: &["tools", "build"],
+        run: |place, log| {
+            let home = place.fresh("lessons")?;
+            let mut command = place.test_command(place.binary(), &home)?;
+            // Three runs in a row and one in another order: the twenty that a lesson is written with take a minute each.
+            command
+                .args(["lessons", "test", "--runs", "3"])
+                .arg(&place.root);
+            log.must(&mut command, TESTS)?;
+            Ok(Tally::PASSED)
+        },
+    },
+    Part {
         name: "browser",
         does: "JupyterLab in Chromium: a learner opens a lesson, runs it, changes it",
         needs: &["python", "chromium", "tools", "build"],
