@@ -2,6 +2,7 @@
 
 use crate::cell::Job;
 use crate::cli::{LessonFolders, Parts, WrongUse};
+use crate::course::Course;
 use crate::evaluator;
 use crate::lessons;
 use crate::past::{self, Past};
@@ -148,7 +149,8 @@ struct Cells(Option<evaluator::Evaluator>, EventSender);
 impl Cells {
     fn start(events: EventSender) -> Cells {
         let sink = events.clone();
-        match evaluator::Evaluator::start(Arc::new(move |event| sink.send(event))) {
+        let course = Course::here(embedded::NOTEBOOKS);
+        match evaluator::Evaluator::start(Arc::new(move |event| sink.send(event)), course) {
             Ok(evaluator) => Cells(Some(evaluator), events),
             Err(error) => {
                 events.send(crate::cell::Event::Broken {
