@@ -49,6 +49,14 @@ pub fn line_of(text: &str, offset: usize) -> usize {
         .count()
 }
 
+/// The mark that should close the fence at `range`, when none does: Markdown lets such a fence swallow the rest of the file without a word.
+pub fn unclosed<'a>(text: &'a str, range: &Range<usize>) -> Option<&'a str> {
+    let block = text[range.clone()].trim_end();
+    let mark = &block[..block.len() - block.trim_start_matches(['`', '~']).len()];
+    let closes = |last: &str| last.trim_start_matches(['>', ' ']).starts_with(mark);
+    (!block.lines().skip(1).last().is_some_and(closes)).then_some(mark)
+}
+
 struct Walk<'a> {
     text: &'a str,
     body: Body,
@@ -122,11 +130,7 @@ impl Walk<'_> {
     }
 
     fn open_fence(&mut self, info: &str, range: &Range<usize>) {
-        let block = self.text[range.clone()].trim_end();
-        let mark = &block[..block.len() - block.trim_start_matches(['`', '~']).len()];
-        // Markdown lets an unclosed fence swallow the rest of the file without a word.
-        let closed = |last: &str| last.trim_start_matches(['>', ' ']).starts_with(mark);
-        if !block.lines().skip(1).last().is_some_and(closed) {
+        if let Some(mark) = unclosed(self.text, range) {
             self.mistake(
                 range.start,
                 format!("this fence is not closed; write a line {mark} after its last line"),

@@ -40,6 +40,9 @@ pub fn check(lessons: &Path, notebooks: &Path) -> Vec<Mistake> {
                     .for_each(|(line, what)| report(line, what));
             }
         }
+        for (line, what) in &lesson.gaps {
+            report(*line, what.clone());
+        }
         for (line, link) in &lesson.links {
             if let Some(what) = dead(link, &lessons) {
                 report(*line, what);
@@ -208,7 +211,7 @@ mod tests {
         for (name, body, want) in [
             ("too long", format!("```rust\n{long}```\n"), ":6: the cell has 16 lines"),
             ("claims nothing", "Prose.\n\n```rust\nbake();\n```\n".to_owned(), ":8: the cell claims nothing"),
-            ("exercise", "```rust\n// exercise: 01.1\nfn bake() {}\n```\n".to_owned(), ""),
+            ("exercise", "```rust\n// exercise: 01.1\nfn bake() {}\n```\n".to_owned(), ":6: this cell belongs to an exercise and stands under none"),
             ("definition", "```rust\nfn bake() {}\n```\n".to_owned(), ""),
             ("unformatted", "```rust\nfn bake()  {}\n```\n".to_owned(), ":6: the cell is not as rustfmt writes it: `fn bake()  {}` should begin `fn bake() {}`"),
             ("blank line", "```rust\nfn bake() {\n    a();\n\n}\n```\n".to_owned(), ":6: the cell is not as rustfmt"),

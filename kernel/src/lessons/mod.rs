@@ -5,10 +5,12 @@
 
 mod body;
 mod check;
+mod exercise;
 mod fact;
 mod fence;
 mod notebook;
 mod parse;
+mod proof;
 mod verify;
 
 use std::fmt;
@@ -19,9 +21,11 @@ use anyhow::Context;
 use serde_json::Value;
 
 pub use check::check;
+pub use exercise::{Code, Exercise, HINTS, Prose, check_id, exercise_id};
 pub use fact::Fact;
 pub use notebook::{Neighbours, text_of, to_notebook};
 pub use parse::{Cell, Ending, Lesson, Role, parse};
+pub use proof::{Attempt, Proof, parse_proof};
 pub use verify::verify_facts;
 
 /// Something wrong in a lesson or its notebook, with what to do about it.
@@ -90,12 +94,17 @@ pub fn list(folder: &Path) -> Result<Vec<Lesson>, Vec<Mistake>> {
     }
 }
 
+/// How the file of a lesson's proofs ends, where the lesson's ends with `.md`.
+const PROOF: &str = ".proof.md";
+
 fn is_lesson(path: &Path) -> bool {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    name.ends_with(".md") && name.starts_with(|first: char| first.is_ascii_digit())
+    name.ends_with(".md")
+        && !name.ends_with(PROOF)
+        && name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// Builds every notebook: parses, executes by `execute` (which runs the notebook at a path and leaves its outputs there), and holds each claim against

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::body::{self, line_of};
+use super::exercise::{self, Exercise};
 use super::{Fact, Mistake};
 
 /// A lesson, whole and without mistakes.
@@ -29,6 +30,12 @@ pub struct Lesson {
     pub prerequisites: Vec<String>,
     /// Prose and code, in order.
     pub cells: Vec<Cell>,
+    /// Its exercises, in order: those of which nothing is missing.
+    pub exercises: Vec<Exercise>,
+    /// What its other exercises lack, each with its line. A notebook can be built all the same; `check` tells it.
+    pub gaps: Vec<(usize, String)>,
+    /// The exercises whose checks would need every schedule, such as `10.1`, and see many runs for now.
+    pub needs_schedules: Vec<String>,
     /// Where its prose links to, each with its line.
     pub links: Vec<(usize, String)>,
     /// SHA-256 of the text, in hexadecimal, line ends made equal: a notebook keeps it to tell whether it is fresh.
@@ -100,6 +107,8 @@ struct FrontMatter {
     goals: Option<Vec<String>>,
     #[serde(default)]
     prerequisites: Vec<String>,
+    #[serde(default)]
+    needs_schedules: Vec<String>,
 }
 
 struct Reader<'a> {
@@ -146,6 +155,7 @@ impl Reader<'_> {
                 "no cell to run; write one between ```rust and ```",
             );
         }
+        let (exercises, gaps) = exercise::read(self.text, body_at, number.unwrap_or_default());
         let sha256 = Sha256::digest(self.text)
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -158,7 +168,10 @@ impl Reader<'_> {
             minutes: front.minutes?,
             goals: front.goals?,
             prerequisites: front.prerequisites,
+            needs_schedules: front.needs_schedules,
             cells,
+            exercises,
+            gaps,
             links,
             sha256,
         })
@@ -198,6 +211,7 @@ impl Reader<'_> {
                     minutes: Some(1),
                     goals: Some(vec![String::new()]),
                     prerequisites: Vec::new(),
+                    needs_schedules: Vec::new(),
                 }
             }
         };
