@@ -28,7 +28,7 @@ pub struct Exercise {
     /// Markdown, each a step further than the one before.
     #[serde(default)]
     pub hints: Vec<String>,
-    /// A cell that passes its check. `None` where a teacher keeps it back.
+    /// Markdown: a cell that passes its check, and what is said about it. `None` where a teacher keeps it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub solution: Option<String>,
 }
@@ -74,7 +74,7 @@ pub mod tests {
                 hints: ["Look up.", "Look down.", "Write `bounded(0)`."]
                     .map(str::to_owned)
                     .to_vec(),
-                solution: Some("fn turns() { solved() }".into()),
+                solution: Some("```rust\nfn turns() { solved() }\n```".into()),
             }],
         }
     }

@@ -283,7 +283,7 @@ mod tests {
     fn a_failed_check_offers_a_hint_and_shows_it_only_after_a_new_try() {
         let folder = tempfile::tempdir().unwrap();
         let mut course = course(folder.path());
-        let mut fail = |course: &mut Course, tries_again: bool| {
+        let fail = |course: &mut Course, tries_again: bool| {
             if tries_again {
                 course.begin(exercise().as_ref());
             }

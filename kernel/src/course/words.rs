@@ -68,7 +68,7 @@ pub fn solution(exercise: &Exercise) -> MimeBundle {
             exercise.number
         ));
     };
-    let solution = solution.trim_end();
+    let solution = solution.trim();
     MimeBundle::from_iter([
         (
             "text/plain".to_owned(),
@@ -76,7 +76,7 @@ pub fn solution(exercise: &Exercise) -> MimeBundle {
         ),
         (
             "text/markdown".to_owned(),
-            format!("**{}**\n\n{}", markdown(&head), fenced(solution)).into(),
+            format!("**{}**\n\n{solution}", markdown(&head)).into(),
         ),
     ])
 }

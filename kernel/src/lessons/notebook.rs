@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::parse::{Cell, Ending, Lesson, Role};
+use crate::course::{Card, Exercise};
 
 /// The lessons before and after one, as a learner meets them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,11 +55,41 @@ pub fn to_notebook(lesson: &Lesson, neighbours: &Neighbours<'_>) -> Value {
         "metadata": {
             "kernelspec": {"display_name": "Rust (Threadbook)", "language": "rust", "name": "threadbook"},
             "language_info": {"file_extension": ".rs", "mimetype": "text/rust", "name": "rust", "pygments_lexer": "rust"},
-            "threadbook": {"lesson": lesson.name, "source_sha256": lesson.sha256},
+            "threadbook": about(lesson),
         },
         "nbformat": 4,
         "nbformat_minor": 5,
     })
+}
+
+/// What the kernel knows the lesson by, and the digest of its source.
+fn about(lesson: &Lesson) -> Value {
+    let mut about = serde_json::to_value(card(lesson)).expect("a card is text and numbers");
+    about["source_sha256"] = json!(lesson.sha256);
+    about
+}
+
+/// What the kernel shows of a lesson when it is asked: `:hint`, `:solution`, `:reset`, `:progress`.
+pub fn card(lesson: &Lesson) -> Card {
+    // What stays in the prose is told apart by `ignore`, which nobody needs to read.
+    let plain = |text: &str| text.replace("```rust,ignore", "```rust");
+    let exercises = lesson.exercises.iter().map(|exercise| Exercise {
+        number: exercise.id.clone(),
+        title: exercise.title.clone(),
+        start: exercise.stub.text.clone(),
+        hints: exercise
+            .hints
+            .iter()
+            .map(|hint| plain(&hint.text))
+            .collect(),
+        solution: Some(plain(&exercise.solution_text.text)),
+    });
+    Card {
+        lesson: lesson.name.clone(),
+        title: lesson.title.clone(),
+        minutes: lesson.minutes,
+        exercises: exercises.collect(),
+    }
 }
 
 /// Writes a notebook as `nbformat` does: sorted keys, one space of indentation, a newline at the end.
