@@ -408,7 +408,7 @@ mod tests {
             (
                 "unclosed",
                 WHOLE.trim_end().trim_end_matches('`').to_owned(),
-                "24: this fence is not closed",
+                "26: this fence is not closed",
             ),
             (
                 "two wrong ones",
