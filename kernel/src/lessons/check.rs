@@ -34,7 +34,10 @@ pub fn check(lessons: &Path, notebooks: &Path) -> Vec<Mistake> {
             });
         };
         for cell in &lesson.cells {
-            if let Role::Code { shows, ending } = &cell.role {
+            // A cell of commands is no Rust.
+            if let Role::Code { shows, ending } = &cell.role
+                && *ending != Ending::Unrun
+            {
                 form(cell, !shows.is_empty() || *ending != Ending::Good)
                     .into_iter()
                     .for_each(|(line, what)| report(line, what));
@@ -73,9 +76,9 @@ fn form(cell: &Cell, proves_something: bool) -> Vec<(usize, String)> {
     wrong
 }
 
-/// Whether a cell begins with a definition: it has no output of its own to claim anything about.
+/// Whether a cell begins with a definition, or keeps a guess: it has no output of its own to claim anything about.
 fn only_defines(code: &str) -> bool {
-    ["fn ", "struct ", "enum ", "use ", "#[derive"]
+    ["fn ", "struct ", "enum ", "use ", "#[derive", "predict("]
         .iter()
         .any(|word| code.starts_with(word))
 }
