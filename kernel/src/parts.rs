@@ -91,6 +91,13 @@ impl Parts for Program {
         )?))
     }
 
+    fn lessons_for_nbgrader(&self, folders: &LessonFolders, out: &Path) -> anyhow::Result<bool> {
+        Ok(are_none(&lessons::build_for_nbgrader(
+            &folders.lessons,
+            out,
+        )?))
+    }
+
     fn lessons_check(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
         Ok(are_none(&lessons::check(
             &folders.lessons,

@@ -164,14 +164,34 @@ impl From<PlaceArguments> for Place {
 #[derive(Debug, Subcommand)]
 enum LessonsTask {
     /// Build the notebooks and execute them through the real kernel
-    #[command(after_long_help = "Example:\n  threadbook lessons build")]
-    Build(FolderArguments),
+    #[command(after_long_help = "Examples:\n  \
+        threadbook lessons build\n  \
+        threadbook lessons build --for nbgrader course    the instructor's form, in course/source; nothing is executed")]
+    Build(BuildArguments),
     /// Check the lessons, and that their notebooks are fresh
     #[command(after_long_help = "Example:\n  threadbook lessons check")]
     Check(FolderArguments),
     /// List number, title and minutes
     #[command(after_long_help = "Example:\n  threadbook lessons list")]
     List(FolderArguments),
+}
+
+#[derive(Debug, Args)]
+struct BuildArguments {
+    #[command(flatten)]
+    folders: FolderArguments,
+    /// For another tool than Jupyter: in the form, and into the folder, that it wants
+    #[arg(long = "for", value_name = "TOOL", value_enum, requires = "out")]
+    tool: Option<Tool>,
+    /// The folder for that tool, such as an nbgrader course
+    #[arg(value_name = "OUT", requires = "tool")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Tool {
+    /// Assignments: solutions marked, checks graded
+    Nbgrader,
 }
 
 #[derive(Debug, Args)]
@@ -247,7 +267,12 @@ fn dispatch(command: Command, parts: &dyn Parts) -> anyhow::Result<bool> {
             parts.run_notebooks(&notebooks, Duration::from_secs(timeout))
         }
         Command::Lessons { task } => match task {
-            LessonsTask::Build(folders) => parts.lessons_build(&folders.into()),
+            LessonsTask::Build(BuildArguments {
+                folders,
+                tool: Some(Tool::Nbgrader),
+                out: Some(out),
+            }) => parts.lessons_for_nbgrader(&folders.into(), &out),
+            LessonsTask::Build(arguments) => parts.lessons_build(&arguments.folders.into()),
             LessonsTask::Check(folders) => parts.lessons_check(&folders.into()),
             LessonsTask::List(folders) => parts.lessons_list(&folders.into()).map(|()| true),
         },
@@ -343,6 +368,13 @@ mod tests {
         fn lessons_build(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
             Ok(folders.notebooks == Path::new("out"))
         }
+        fn lessons_for_nbgrader(
+            &self,
+            folders: &LessonFolders,
+            out: &Path,
+        ) -> anyhow::Result<bool> {
+            Ok(folders.lessons == Path::new("lessons") && out == Path::new("course"))
+        }
         fn lessons_check(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
             Ok(folders.lessons == Path::new("lessons"))
         }
@@ -395,6 +427,10 @@ mod tests {
             (&["run", "a.ipynb", "b.ipynb"], 1),
             (&["lessons", "check"], 0),
             (&["lessons", "build", "--notebooks", "out"], 0),
+            (&["lessons", "build", "--for", "nbgrader", "course"], 0),
+            (&["lessons", "build", "--for", "nbgrader"], 2),
+            (&["lessons", "build", "--for", "abacus", "course"], 2),
+            (&["lessons", "build", "course"], 2),
             (&["lessons", "list"], 1),
             (&[], 2),
             (&["run"], 2),

@@ -42,6 +42,12 @@ pub trait Parts {
     /// When a folder cannot be read or written.
     fn lessons_build(&self, folders: &LessonFolders) -> anyhow::Result<bool>;
 
+    /// Writes the lessons that have exercises into a folder in the instructor's form of nbgrader. `false`: mistakes were found, and named on stderr.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or written.
+    fn lessons_for_nbgrader(&self, folders: &LessonFolders, out: &Path) -> anyhow::Result<bool>;
+
     /// Checks the lessons, and that their notebooks are fresh. `false`: mistakes were found, and named on stderr.
     ///
     /// # Errors
