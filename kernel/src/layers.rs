@@ -130,7 +130,7 @@ fn no_arrow_goes_up() {
             &["session", "wire", "evaluator", "serve", "cli", "render"],
         ),
         (
-            "run.rs",
+            "run",
             &["session", "evaluator", "serve", "cli", "render", "lessons"],
         ),
     ] {

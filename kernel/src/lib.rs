@@ -8,6 +8,7 @@ pub mod course;
 pub mod evaluator;
 #[cfg(test)]
 mod layers;
+pub mod lesson_board;
 pub mod lessons;
 pub mod parts;
 pub mod past;

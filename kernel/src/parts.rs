@@ -4,9 +4,11 @@ use crate::cell::Job;
 use crate::cli::{LessonFolders, Parts, WrongUse};
 use crate::course::Course;
 use crate::evaluator;
+use crate::lesson_board;
 use crate::lessons;
 use crate::past::{self, Past};
 use crate::prelude_home::{self, PreludeHome};
+use crate::run;
 use crate::serve::{self, EventSender, ServeError};
 use crate::session::{Names, Versions};
 use anyhow::Context;
@@ -75,10 +77,10 @@ impl Parts for Program {
     }
 
     fn run_notebooks(&self, notebooks: &[PathBuf], cell_timeout: Duration) -> anyhow::Result<bool> {
-        crate::run::run_notebooks(notebooks, &crate::run::Options { cell_timeout })
+        run::run_notebooks(notebooks, &run::Options { cell_timeout })
     }
 
-    fn lessons_build(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
+    fn lessons_build(&self, folders: &LessonFolders, only: &[String]) -> anyhow::Result<bool> {
         let execute = |notebook: &Path| {
             let good = self.run_notebooks(&[notebook.to_owned()], Duration::from_secs(120))?;
             anyhow::ensure!(good, "a cell failed, as said above");
@@ -87,13 +89,20 @@ impl Parts for Program {
         Ok(are_none(&lessons::build(
             &folders.lessons,
             &folders.notebooks,
+            only,
             &execute,
         )?))
     }
 
-    fn lessons_for_nbgrader(&self, folders: &LessonFolders, out: &Path) -> anyhow::Result<bool> {
+    fn lessons_for_nbgrader(
+        &self,
+        folders: &LessonFolders,
+        only: &[String],
+        out: &Path,
+    ) -> anyhow::Result<bool> {
         Ok(are_none(&lessons::build_for_nbgrader(
             &folders.lessons,
+            only,
             out,
         )?))
     }
@@ -103,6 +112,39 @@ impl Parts for Program {
             &folders.lessons,
             &folders.notebooks,
         )))
+    }
+
+    fn lessons_test(
+        &self,
+        folders: &LessonFolders,
+        only: &[String],
+        runs: u32,
+    ) -> anyhow::Result<bool> {
+        if self.prelude_built().is_none() {
+            self.prebuild_prelude(&|what| eprintln!("{what}"))?;
+        }
+        let workshop = tempfile::tempdir().context("cannot make a folder to run lessons in")?;
+        let plan = lessons::Plan {
+            runs,
+            only: only.to_vec(),
+            cores: run::usable_cores()?,
+        };
+        if plan.cores.len() == 1 {
+            eprintln!("only one core may be used here: nothing is run on two");
+        }
+        let start = |cores: &[usize]| -> anyhow::Result<Box<dyn lessons::Runner>> {
+            Ok(Box::new(run::Session::start(workshop.path(), cores)?))
+        };
+        let board = lesson_board::Board::default();
+        let mistakes = lessons::test(&folders.lessons, &plan, &start, &|news| board.hear(&news))?;
+        Ok(are_none(&mistakes))
+    }
+
+    fn lessons_new(&self, folders: &LessonFolders, name: &str) -> anyhow::Result<()> {
+        for path in lessons::begin(&folders.lessons, name)? {
+            println!("{}", path.display());
+        }
+        Ok(())
     }
 
     fn lessons_list(&self, folders: &LessonFolders) -> anyhow::Result<()> {
@@ -147,6 +189,20 @@ fn are_none(mistakes: &[lessons::Mistake]) -> bool {
         eprintln!("{mistake}");
     }
     mistakes.is_empty()
+}
+
+impl lessons::Runner for run::Session {
+    fn run(
+        &mut self,
+        code: &str,
+        patience: Duration,
+    ) -> anyhow::Result<Option<Vec<serde_json::Value>>> {
+        run::Session::run(self, code, patience)
+    }
+
+    fn restart(&mut self) -> anyhow::Result<()> {
+        run::Session::restart(self)
+    }
 }
 
 /// The evaluator as the kernel process drives it.

@@ -25,6 +25,10 @@ use crate::wire::folder::PrivateFolder;
 use crate::wire::frame::{Header, Message};
 use crate::wire::sockets::{self, Inbox, Outbox};
 
+mod session;
+
+pub use session::{Session, usable_cores};
+
 /// Longest time that the kernel may take to listen and to answer its first request.
 const KERNEL_START: Duration = Duration::from_secs(30);
 /// Longest time that the kernel may take to end before it is killed.
@@ -91,7 +95,7 @@ async fn run(
     )?);
     progress.set_message(format!("{name}: starting the kernel"));
     progress.enable_steady_tick(Duration::from_millis(200));
-    let mut kernel = Kernel::start(folder).await?;
+    let mut kernel = Kernel::start(folder, &[]).await?;
     progress.set_message(name);
 
     let mut failure = None;
@@ -399,7 +403,8 @@ struct Kernel {
 }
 
 impl Kernel {
-    async fn start(notebook_folder: &Path) -> anyhow::Result<Kernel> {
+    /// `environment` is added to ours.
+    async fn start(notebook_folder: &Path, environment: &[(&str, &str)]) -> anyhow::Result<Kernel> {
         let folder = PrivateFolder::new()
             .context("cannot make a private folder for the kernel's sockets")?;
         // Files rather than ports: nobody else can take them between our choosing and the kernel's binding.
@@ -431,6 +436,7 @@ impl Kernel {
                 .current_dir(notebook_folder)
                 // The kernel looks after us: when we are killed, it ends.
                 .env("JPY_PARENT_PID", process::id().to_string())
+                .envs(environment.iter().copied())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .process_group(0)

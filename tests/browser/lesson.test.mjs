@@ -300,7 +300,7 @@ test("all cells run by keyboard, and only those are red that say so", async () =
   assert.equal(onPurpose.length, 2, "two cells of lesson 01 are red on purpose");
   for (const [at, says] of [
     [onPurpose[0], /E0499/],
-    [onPurpose[1], /one closure ended before the other one began/],
+    [onPurpose[1], /came to a deadlock/],
   ]) {
     assert.match(await cell(at).locator(".jp-OutputArea").innerText(), says);
   }

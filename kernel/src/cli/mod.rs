@@ -4,7 +4,7 @@
 //! them come in as [`Parts`]. Exit codes: 0 good, 1 the job failed, 2 wrong use.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -98,11 +98,17 @@ enum Command {
         #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
         timeout: u64,
     },
-    /// Build, check or list the lessons of this checkout
+    /// Build, check, test or list lessons, or begin one
     #[command(
-        long_about = "Build, check or list the lessons of this checkout: lessons/NN_topic.md is the source, notebooks/NN_topic.ipynb is built from it."
+        long_about = "Build, check, test or list lessons, or begin one: lessons/NN_topic.md is the source, notebooks/NN_topic.ipynb is built from it.\n\n\
+        Works on the course in the current folder, or in any folder that is named: one that holds lessons/ and notebooks/, or a folder of lessons by itself. \
+        The notebooks of such a folder lie beside the lessons, or in ../notebooks when the folder is called lessons."
     )]
-    #[command(after_long_help = "Example:\n  threadbook lessons check")]
+    #[command(after_long_help = "Examples:\n  \
+        threadbook lessons check                    the course of this checkout\n  \
+        threadbook lessons new 13_select ~/course   a lesson of your own, elsewhere\n  \
+        threadbook lessons test ~/course --only 13  proves that it holds what it says\n  \
+        threadbook lessons build ~/course           makes its notebook")]
     Lessons {
         #[command(subcommand)]
         task: LessonsTask,
@@ -165,51 +171,73 @@ impl From<PlaceArguments> for Place {
 enum LessonsTask {
     /// Build the notebooks and execute them through the real kernel
     #[command(after_long_help = "Examples:\n  \
-        threadbook lessons build\n  \
+        threadbook lessons build --only 07\n  \
         threadbook lessons build --for nbgrader course    the instructor's form, in course/source; nothing is executed")]
-    Build(BuildArguments),
-    /// Check the lessons, and that their notebooks are fresh
+    Build {
+        #[command(flatten)]
+        what: BuildArguments,
+        /// For another tool than Jupyter: its name, `nbgrader`, and the folder of its course
+        #[arg(long = "for", num_args = 2, value_names = ["TOOL", "OUT"])]
+        form: Vec<String>,
+    },
+    /// Check form, minutes, links and proofs, and that the notebooks are fresh; executes nothing
     #[command(after_long_help = "Example:\n  threadbook lessons check")]
     Check(FolderArguments),
+    /// Prove in kernels that every claim, check and wrong solution is as the lessons say
+    #[command(
+        long_about = "Prove in kernels that every claim, check and wrong solution is as the lessons say.\n\n\
+        Each demo is run many times in a row, and once in another order; each exercise must fail unsolved, pass with each right solution of its proof, \
+        and fail with each wrong one by its words. All of it on one core and on two. Takes about a minute for a lesson."
+    )]
+    #[command(after_long_help = "Examples:\n  \
+        threadbook lessons test                 all lessons\n  \
+        threadbook lessons test --only 07       one of them\n  \
+        threadbook lessons test --runs 3        quicker, and sees less")]
+    Test {
+        #[command(flatten)]
+        what: BuildArguments,
+        /// How often each demo is run in a row
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+        runs: u32,
+    },
+    /// Begin a lesson: a small one that passes, to be written over
+    #[command(after_long_help = "Examples:\n  \
+        threadbook lessons new 13_select             in this course\n  \
+        threadbook lessons new select ~/course       the next number, elsewhere")]
+    New {
+        /// Its file's name without the ending, such as 13_select; without a number it gets the next one
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        folders: FolderArguments,
+    },
     /// List number, title and minutes
     #[command(after_long_help = "Example:\n  threadbook lessons list")]
     List(FolderArguments),
 }
 
 #[derive(Debug, Args)]
-struct BuildArguments {
-    #[command(flatten)]
-    folders: FolderArguments,
-    /// For another tool than Jupyter: in the form, and into the folder, that it wants
-    #[arg(long = "for", value_name = "TOOL", value_enum, requires = "out")]
-    tool: Option<Tool>,
-    /// The folder for that tool, such as an nbgrader course
-    #[arg(value_name = "OUT", requires = "tool")]
-    out: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Tool {
-    /// Assignments: solutions marked, checks graded
-    Nbgrader,
+struct FolderArguments {
+    /// The course: a folder that holds lessons/ and notebooks/, or a folder of NN_topic.md
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// Where NN_topic.ipynb are, if not beside [default: DIR/notebooks, or where the lessons are]
+    #[arg(long, value_name = "DIR")]
+    notebooks: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-struct FolderArguments {
-    /// Where NN_topic.md are
-    #[arg(long, value_name = "DIR", default_value = "lessons")]
-    lessons: PathBuf,
-    /// Where NN_topic.ipynb are
-    #[arg(long, value_name = "DIR", default_value = "notebooks")]
-    notebooks: PathBuf,
+struct BuildArguments {
+    #[command(flatten)]
+    folders: FolderArguments,
+    /// Only this lesson, by number or name; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
 }
 
 impl From<FolderArguments> for LessonFolders {
     fn from(arguments: FolderArguments) -> Self {
-        Self {
-            lessons: arguments.lessons,
-            notebooks: arguments.notebooks,
-        }
+        Self::of(&arguments.folder, arguments.notebooks)
     }
 }
 
@@ -267,13 +295,23 @@ fn dispatch(command: Command, parts: &dyn Parts) -> anyhow::Result<bool> {
             parts.run_notebooks(&notebooks, Duration::from_secs(timeout))
         }
         Command::Lessons { task } => match task {
-            LessonsTask::Build(BuildArguments {
-                folders,
-                tool: Some(Tool::Nbgrader),
-                out: Some(out),
-            }) => parts.lessons_for_nbgrader(&folders.into(), &out),
-            LessonsTask::Build(arguments) => parts.lessons_build(&arguments.folders.into()),
+            LessonsTask::Build { what, form } => match form.as_slice() {
+                [] => parts.lessons_build(&what.folders.into(), &what.only),
+                [tool, out] if tool == "nbgrader" => {
+                    parts.lessons_for_nbgrader(&what.folders.into(), &what.only, Path::new(out))
+                }
+                [tool, ..] => Err(WrongUse(format!(
+                    "lessons cannot be built for `{tool}`; there is nbgrader"
+                ))
+                .into()),
+            },
             LessonsTask::Check(folders) => parts.lessons_check(&folders.into()),
+            LessonsTask::Test { what, runs } => {
+                parts.lessons_test(&what.folders.into(), &what.only, runs)
+            }
+            LessonsTask::New { name, folders } => {
+                parts.lessons_new(&folders.into(), &name).map(|()| true)
+            }
             LessonsTask::List(folders) => parts.lessons_list(&folders.into()).map(|()| true),
         },
         Command::Doctor => doctor::doctor(&System::here()?, parts),
@@ -365,18 +403,33 @@ mod tests {
         ) -> anyhow::Result<bool> {
             Ok(notebooks.len() == 1 && cell_timeout == Duration::from_secs(120))
         }
-        fn lessons_build(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
-            Ok(folders.notebooks == Path::new("out"))
+        fn lessons_build(&self, folders: &LessonFolders, only: &[String]) -> anyhow::Result<bool> {
+            Ok(folders.notebooks == Path::new("out") && only.is_empty())
         }
         fn lessons_for_nbgrader(
             &self,
             folders: &LessonFolders,
+            only: &[String],
             out: &Path,
         ) -> anyhow::Result<bool> {
-            Ok(folders.lessons == Path::new("lessons") && out == Path::new("course"))
+            Ok(folders.lessons == Path::new("lessons")
+                && only.is_empty()
+                && out == Path::new("course"))
         }
         fn lessons_check(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
-            Ok(folders.lessons == Path::new("lessons"))
+            Ok(folders.lessons == Path::new("lessons")
+                && folders.notebooks == Path::new("notebooks"))
+        }
+        fn lessons_test(
+            &self,
+            folders: &LessonFolders,
+            only: &[String],
+            runs: u32,
+        ) -> anyhow::Result<bool> {
+            Ok(folders.lessons == Path::new("elsewhere") && only == ["07"] && runs == 20)
+        }
+        fn lessons_new(&self, _: &LessonFolders, name: &str) -> anyhow::Result<()> {
+            Err(WrongUse(format!("`{name}` is no name")).into())
         }
         fn lessons_list(&self, _: &LessonFolders) -> anyhow::Result<()> {
             anyhow::bail!("cannot read lessons")
@@ -406,6 +459,41 @@ mod tests {
     }
 
     #[test]
+    fn a_course_is_found_by_its_folders() {
+        let root = tempfile::tempdir().unwrap();
+        let course = root.path().join("course");
+        std::fs::create_dir_all(course.join("lessons")).unwrap();
+        std::fs::create_dir(root.path().join("plain")).unwrap();
+        let plain = root.path().join("plain");
+        for (folder, notebooks, want) in [
+            (
+                course.clone(),
+                None,
+                (course.join("lessons"), course.join("notebooks")),
+            ),
+            (
+                course.join("lessons"),
+                None,
+                (course.join("lessons"), course.join("lessons/../notebooks")),
+            ),
+            (plain.clone(), None, (plain.clone(), plain.clone())),
+            (
+                plain.clone(),
+                Some(PathBuf::from("out")),
+                (plain.clone(), PathBuf::from("out")),
+            ),
+        ] {
+            let found = LessonFolders::of(&folder, notebooks);
+            assert_eq!(
+                (found.lessons, found.notebooks),
+                want,
+                "{}",
+                folder.display()
+            );
+        }
+    }
+
+    #[test]
     fn exit_codes_tell_success_failure_and_wrong_use_apart() {
         let folder = tempfile::tempdir().unwrap();
         let parts = FakeParts::in_folder(folder.path());
@@ -430,7 +518,9 @@ mod tests {
             (&["lessons", "build", "--for", "nbgrader", "course"], 0),
             (&["lessons", "build", "--for", "nbgrader"], 2),
             (&["lessons", "build", "--for", "abacus", "course"], 2),
-            (&["lessons", "build", "course"], 2),
+            (&["lessons", "test", "elsewhere", "--only", "07"], 0),
+            (&["lessons", "test", "--runs", "1"], 2),
+            (&["lessons", "new", "!"], 2),
             (&["lessons", "list"], 1),
             (&[], 2),
             (&["run"], 2),

@@ -36,23 +36,45 @@ pub trait Parts {
     /// When a notebook cannot be read or written, or the kernel does not start.
     fn run_notebooks(&self, notebooks: &[PathBuf], cell_timeout: Duration) -> anyhow::Result<bool>;
 
-    /// Builds `notebooks/*.ipynb` from `lessons/*.md` and executes them. `false`: mistakes were found, and named on stderr.
+    /// Builds `notebooks/*.ipynb` from `lessons/*.md` and executes them: those that `only` names, or all. `false`: mistakes were found, and named on stderr.
     ///
     /// # Errors
-    /// When a folder cannot be read or written.
-    fn lessons_build(&self, folders: &LessonFolders) -> anyhow::Result<bool>;
+    /// When a folder cannot be read or written, or `only` names no lesson.
+    fn lessons_build(&self, folders: &LessonFolders, only: &[String]) -> anyhow::Result<bool>;
 
     /// Writes the lessons that have exercises into a folder in the instructor's form of nbgrader. `false`: mistakes were found, and named on stderr.
     ///
     /// # Errors
     /// When a folder cannot be read or written.
-    fn lessons_for_nbgrader(&self, folders: &LessonFolders, out: &Path) -> anyhow::Result<bool>;
+    fn lessons_for_nbgrader(
+        &self,
+        folders: &LessonFolders,
+        only: &[String],
+        out: &Path,
+    ) -> anyhow::Result<bool>;
 
     /// Checks the lessons, and that their notebooks are fresh. `false`: mistakes were found, and named on stderr.
     ///
     /// # Errors
     /// When a folder cannot be read.
     fn lessons_check(&self, folders: &LessonFolders) -> anyhow::Result<bool>;
+
+    /// Proves the lessons in kernels: each demo `runs` times in a row, on one core and on two. `false`: mistakes were found, and named on stderr.
+    ///
+    /// # Errors
+    /// When a kernel does not start, or `only` names no lesson.
+    fn lessons_test(
+        &self,
+        folders: &LessonFolders,
+        only: &[String],
+        runs: u32,
+    ) -> anyhow::Result<bool>;
+
+    /// Writes a lesson to begin with, and its proof; says where.
+    ///
+    /// # Errors
+    /// When the name is none for a lesson, is taken, or a file cannot be written.
+    fn lessons_new(&self, folders: &LessonFolders, name: &str) -> anyhow::Result<()>;
 
     /// Prints a line per lesson on stdout: number, title, minutes.
     ///
@@ -77,4 +99,30 @@ pub struct LessonFolders {
     pub lessons: PathBuf,
     /// Holds `NN_topic.ipynb`.
     pub notebooks: PathBuf,
+}
+
+impl LessonFolders {
+    /// The folders of a course that lies in `folder`: in its folders `lessons` and `notebooks`, if it has the first. Otherwise `folder` holds the lessons
+    /// themselves, and their notebooks lie in `notebooks` beside it when it is called `lessons`, and else in it too, each beside its source.
+    pub fn of(folder: &Path, notebooks: Option<PathBuf>) -> LessonFolders {
+        let inside = folder.join("lessons");
+        let called_lessons = folder
+            .canonicalize()
+            .is_ok_and(|folder| folder.ends_with("lessons"));
+        let (lessons, beside) = if inside.is_dir() {
+            (inside, folder.join("notebooks"))
+        } else if called_lessons {
+            (folder.to_owned(), folder.join("../notebooks"))
+        } else {
+            (folder.to_owned(), folder.to_owned())
+        };
+        let plain = |path: PathBuf| match path.strip_prefix("./") {
+            Ok(rest) => rest.to_owned(),
+            Err(_) => path,
+        };
+        LessonFolders {
+            lessons: plain(lessons),
+            notebooks: notebooks.unwrap_or_else(|| plain(beside)),
+        }
+    }
 }

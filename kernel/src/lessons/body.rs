@@ -17,6 +17,10 @@ pub struct Body {
     pub cells: Vec<Cell>,
     /// Where it links to, each with its line.
     pub links: Vec<(usize, String)>,
+    /// The texts of its headings.
+    pub headings: Vec<String>,
+    /// How many words its prose has, code not counted.
+    pub words: usize,
     /// What is wrong, each with its line.
     pub mistakes: Vec<(usize, String)>,
 }
@@ -29,6 +33,7 @@ pub fn read(text: &str, body_at: usize) -> Body {
         prose_from: body_at,
         heading: String::new(),
         in_heading: false,
+        in_fence: false,
         depth: 0,
         folded: Vec::new(),
         fence: None,
@@ -65,6 +70,8 @@ struct Walk<'a> {
     /// The text of the last heading.
     heading: String,
     in_heading: bool,
+    /// Whether in a fence of any kind.
+    in_fence: bool,
     /// How many lists, quotes, headings, … are open.
     depth: usize,
     /// Where each `<details>` that is still open began.
@@ -85,16 +92,22 @@ impl Walk<'_> {
                 self.close(tag, &range);
             }
             Event::Html(html) | Event::InlineHtml(html) => self.fold(&html, range.start),
-            Event::Text(part) | Event::Code(part) => match &mut self.fence {
-                Some((_, code)) => code.push_str(&part),
-                None if self.in_heading => self.heading.push_str(&part),
-                None => {}
-            },
+            Event::Text(part) | Event::Code(part) => {
+                if !self.in_fence {
+                    self.body.words += part.split_whitespace().count();
+                }
+                match &mut self.fence {
+                    Some((_, code)) => code.push_str(&part),
+                    None if self.in_heading => self.heading.push_str(&part),
+                    None => {}
+                }
+            }
             _ => {}
         }
     }
 
     fn open(&mut self, tag: &Tag<'_>, range: &Range<usize>) {
+        self.in_fence |= matches!(tag, Tag::CodeBlock(_));
         match tag {
             Tag::CodeBlock(CodeBlockKind::Fenced(info)) => self.open_fence(info, range),
             Tag::Heading { level, .. } if self.depth == 0 => {
@@ -115,8 +128,14 @@ impl Walk<'_> {
 
     fn close(&mut self, tag: TagEnd, range: &Range<usize>) {
         match tag {
-            TagEnd::Heading(_) => self.in_heading = false,
+            TagEnd::Heading(_) => {
+                if self.in_heading {
+                    self.body.headings.push(self.heading.clone());
+                }
+                self.in_heading = false;
+            }
             TagEnd::CodeBlock => {
+                self.in_fence = false;
                 if let Some((info, code)) = self.fence.take() {
                     self.prose_until(range.start);
                     self.prose_from = range.end;

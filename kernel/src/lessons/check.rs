@@ -1,62 +1,94 @@
-//! What `threadbook lessons check` looks at, beyond what [`parse`](super::parse()) demands of one file: form, links, and whether the notebooks are those of
-//! the lessons.
+//! What `threadbook lessons check` looks at, beyond what [`parse`](super::parse()) demands of one file: form, minutes, links, proofs, files that belong to
+//! nothing, and whether the notebooks are those of the lessons. Executes nothing.
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::exercise::{Code, check_id, exercise_id};
+use super::format::unformatted;
 use super::notebook::{Neighbours, source, to_notebook};
 use super::parse::{Cell, Ending, Lesson, Role};
+use super::proof::Proof;
 use super::verify::verify_facts;
-use super::{Mistake, list};
+use super::{Mistake, list, proof_path, proofs_of};
 
 /// The longest cell, in lines: more does not stay in view beside its picture.
 const MOST_LINES: usize = 15;
-/// How an exercise cell begins, before its number.
-const EXERCISE: &str = "// exercise: ";
+/// The longest stub or check of an exercise.
+const MOST_LINES_OF_EXERCISE: usize = 25;
+/// How many words of prose are read in a minute, by someone who thinks along.
+const WORDS_A_MINUTE: usize = 180;
+/// Minutes for a cell that shows something: to run it and to read its picture.
+const MINUTES_A_DEMO: usize = 1;
+/// Minutes for an exercise.
+const MINUTES_AN_EXERCISE: usize = 6;
+/// How far the promised minutes may be from the estimate, which is rounded to as many.
+const MINUTES_OFF: usize = 5;
 
-/// Checks a folder of lessons and the folder of their notebooks. Starts `rustfmt` once for each cell; executes nothing.
+/// Checks a folder of lessons and the folder of their notebooks. Starts `rustfmt` once for each lesson; executes nothing.
 pub fn check(lessons: &Path, notebooks: &Path) -> Vec<Mistake> {
-    let lessons = match list(lessons) {
+    let listed = match list(lessons) {
         Ok(lessons) => lessons,
         Err(mistakes) => return mistakes,
     };
-    let mut mistakes = Vec::new();
-    for (place, lesson) in lessons.iter().enumerate() {
-        let mut report = |line: usize, what: String| {
-            mistakes.push(Mistake {
-                file: lesson.path.clone(),
-                line,
-                what,
-            });
-        };
-        for cell in &lesson.cells {
-            // A cell of commands is no Rust.
-            if let Role::Code { shows, ending } = &cell.role
-                && *ending != Ending::Unrun
-            {
-                form(cell, !shows.is_empty() || *ending != Ending::Good)
-                    .into_iter()
-                    .for_each(|(line, what)| report(line, what));
-            }
-        }
-        for (line, what) in &lesson.gaps {
-            report(*line, what.clone());
-        }
-        for (line, link) in &lesson.links {
-            if let Some(what) = dead(link, &lessons) {
-                report(*line, what);
-            }
-        }
+    let mut mistakes: Vec<Mistake> = listed
+        .iter()
+        .flat_map(|lesson| check_source(lesson, &listed))
+        .collect();
+    for (place, lesson) in listed.iter().enumerate() {
         mistakes.extend(staleness(
             lesson,
-            &Neighbours::of(&lessons, place),
+            &Neighbours::of(&listed, place),
             &notebooks.join(format!("{}.ipynb", lesson.name)),
         ));
     }
+    mistakes.extend(strays(&listed, lessons, notebooks));
+    mistakes
+}
+
+/// Checks what one lesson and its proofs say, and nothing of its notebook. `lessons` are those that it may link to.
+pub fn check_source(lesson: &Lesson, lessons: &[Lesson]) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut report = |line: usize, what: String| {
+        mistakes.push(Mistake {
+            file: lesson.path.clone(),
+            line,
+            what,
+        });
+    };
+    for cell in &lesson.cells {
+        // A cell of commands is no Rust, and shows what is the learner's.
+        if let Role::Code { shows, ending } = &cell.role
+            && *ending != Ending::Unrun
+        {
+            form(cell, !shows.is_empty() || *ending != Ending::Good)
+                .into_iter()
+                .for_each(|(line, what)| report(line, what));
+        }
+    }
+    for (line, what) in &lesson.gaps {
+        report(*line, what.clone());
+    }
+    for (line, link) in &lesson.links {
+        if let Some(what) = dead(link, lesson, lessons) {
+            report(*line, what);
+        }
+    }
+    if let Some(what) = wrong_minutes(lesson) {
+        report(1, what);
+    }
+    let proofs = match proofs_of(lesson) {
+        Ok(proofs) => proofs,
+        Err(found) => {
+            mistakes.extend(found);
+            Vec::new()
+        }
+    };
+    mistakes.extend(not_as_rustfmt(lesson, &proofs));
+    mistakes.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     mistakes
 }
 
@@ -64,14 +96,17 @@ pub fn check(lessons: &Path, notebooks: &Path) -> Vec<Mistake> {
 fn form(cell: &Cell, proves_something: bool) -> Vec<(usize, String)> {
     let mut wrong = Vec::new();
     let count = cell.text.lines().count();
-    if count > MOST_LINES {
-        wrong.push((cell.line, format!("the cell has {count} lines, and at most {MOST_LINES} stay in view; split it or shorten it")));
+    let of_exercise = exercise_id(&cell.text).is_some() || check_id(&cell.text).is_some();
+    let most = if of_exercise {
+        MOST_LINES_OF_EXERCISE
+    } else {
+        MOST_LINES
+    };
+    if count > most {
+        wrong.push((cell.line, format!("the cell has {count} lines, and at most {most} stay in view; split it or shorten it")));
     }
-    if !proves_something && !cell.text.starts_with(EXERCISE) && !only_defines(&cell.text) {
+    if !proves_something && !of_exercise && !only_defines(&cell.text) {
         wrong.push((cell.line, "the cell claims nothing; add what its picture shows, such as `//@ shows: message ada main`".to_owned()));
-    }
-    if let Err(what) = formatted(&cell.text) {
-        wrong.push((cell.line, what));
     }
     wrong
 }
@@ -83,78 +118,128 @@ fn only_defines(code: &str) -> bool {
         .any(|word| code.starts_with(word))
 }
 
-/// Holds a cell against `rustfmt`, as the body of a function: a cell is statements, which rustfmt takes only there.
-fn formatted(code: &str) -> Result<(), String> {
-    let indented: String = code
-        .lines()
-        .map(|line| {
-            if line.is_empty() {
-                "\n".to_owned()
-            } else {
-                format!("    {line}\n")
-            }
-        })
-        .collect();
-    let wrapped = format!("fn main() {{\n{indented}}}\n");
-    let missing = |err: std::io::Error| {
-        format!(
-            "rustfmt could not be started ({err}); install it by `rustup component add rustfmt`"
-        )
-    };
-    let mut rustfmt = Command::new("rustfmt")
-        .args(["--edition", "2024", "--quiet", "--emit", "stdout"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(missing)?;
-    // A cell fits the pipe's buffer, and rustfmt reads all of it before it writes: no deadlock. It may die early, which its status tells.
-    let _ = rustfmt
-        .stdin
-        .take()
-        .expect("piped, three lines above")
-        .write_all(wrapped.as_bytes());
-    let output = rustfmt.wait_with_output().map_err(missing)?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "rustfmt cannot read the cell: {}",
-            said.lines().next().unwrap_or("it gave no reason")
-        ));
-    }
-    let want = String::from_utf8_lossy(&output.stdout);
-    match wrapped
-        .lines()
-        .zip(want.lines())
-        .skip(1)
-        .find(|(have, want)| have != want)
-    {
-        Some((have, want)) => Err(format!(
-            "the cell is not as rustfmt writes it: `{}` should begin `{}`",
-            have.trim(),
-            want.trim()
-        )),
-        None if want.lines().count() != wrapped.lines().count() => {
-            Err("the cell has blank lines that rustfmt removes".to_owned())
+/// Which code of a lesson and of its proofs is not as rustfmt writes it.
+fn not_as_rustfmt(lesson: &Lesson, proofs: &[Proof]) -> Vec<Mistake> {
+    let mut pieces: Vec<(PathBuf, usize, &str)> = Vec::new();
+    for cell in &lesson.cells {
+        if matches!(&cell.role, Role::Code { ending, .. } if *ending != Ending::Unrun) {
+            pieces.push((lesson.path.clone(), cell.line, &cell.text));
         }
-        None => Ok(()),
     }
+    let solutions = lesson.exercises.iter().map(|exercise| &exercise.solution);
+    pieces.extend(solutions.map(|Code { line, text }| (lesson.path.clone(), *line, text.as_str())));
+    for attempt in proofs
+        .iter()
+        .flat_map(|proof| proof.right.iter().chain(&proof.wrong))
+    {
+        pieces.push((proof_path(lesson), attempt.code.line, &attempt.code.text));
+    }
+    let codes: Vec<&str> = pieces.iter().map(|(_, _, code)| *code).collect();
+    let judged = unformatted(&codes).into_iter();
+    pieces
+        .into_iter()
+        .zip(judged)
+        .filter_map(|((file, line, _), what)| {
+            Some(Mistake {
+                file,
+                line,
+                what: what?,
+            })
+        })
+        .collect()
 }
 
-/// Why a link leads nowhere: a link to a file must name the notebook of a lesson that exists.
-fn dead(link: &str, lessons: &[Lesson]) -> Option<String> {
-    if link.starts_with("https://") || link.starts_with('#') {
+/// Why the promised minutes are not those that a learner needs.
+fn wrong_minutes(lesson: &Lesson) -> Option<String> {
+    let demos = lesson.cells.iter().filter(|cell| is_demo(cell)).count();
+    let exercises = lesson
+        .cells
+        .iter()
+        .filter(|cell| exercise_id(&cell.text).is_some())
+        .count();
+    let minutes =
+        lesson.words / WORDS_A_MINUTE + demos * MINUTES_A_DEMO + exercises * MINUTES_AN_EXERCISE;
+    let rounded = (minutes + MINUTES_OFF / 2) / MINUTES_OFF * MINUTES_OFF;
+    let promised = usize::try_from(lesson.minutes).unwrap_or(usize::MAX);
+    (promised.abs_diff(rounded) > MINUTES_OFF).then(|| {
+        format!(
+            "the lesson promises {promised} minutes and takes about {rounded}: {} words, {demos} cells that show something, {exercises} exercises; \
+             write `minutes = {rounded}`, or change the lesson",
+            lesson.words
+        )
+    })
+}
+
+/// Whether a cell is run when the lesson is built, and is no exercise.
+fn is_demo(cell: &Cell) -> bool {
+    matches!(&cell.role, Role::Code { ending, .. } if !matches!(ending, Ending::Unsolved | Ending::Unrun))
+        && exercise_id(&cell.text).is_none()
+}
+
+/// Files in either folder that belong to no lesson. Hidden ones are not looked at.
+fn strays(lessons: &[Lesson], sources: &Path, notebooks: &Path) -> Vec<Mistake> {
+    let mut known: HashSet<PathBuf> =
+        HashSet::from([sources.join("README.md"), notebooks.join("README.md")]);
+    for lesson in lessons {
+        known.insert(sources.join(format!("{}.md", lesson.name)));
+        known.insert(notebooks.join(format!("{}.ipynb", lesson.name)));
+        if !lesson.exercises.is_empty() || !lesson.gaps.is_empty() {
+            known.insert(proof_path(lesson));
+        }
+    }
+    let mut folders = vec![sources, notebooks];
+    folders.dedup();
+    let found = folders
+        .into_iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let mut strays: Vec<PathBuf> = found
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with('.') && !known.contains(path)
+        })
+        .collect();
+    strays.sort();
+    let told = strays.into_iter().map(|file| Mistake {
+        file,
+        line: 1,
+        what: "belongs to no lesson; remove it, or name it after one: `07_topic.md`, `07_topic.proof.md`, `07_topic.ipynb`".to_owned(),
+    });
+    told.collect()
+}
+
+/// Why a link leads nowhere: a link to a file must name the notebook of a lesson that exists, and what stands behind `#` a heading in it.
+fn dead(link: &str, from: &Lesson, lessons: &[Lesson]) -> Option<String> {
+    if link.starts_with("https://") {
         return None;
     }
-    let file = link.split('#').next().unwrap_or_default();
-    if lessons
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let found = if file.is_empty() {
+        Some(from)
+    } else {
+        lessons
+            .iter()
+            .find(|lesson| file.strip_suffix(".ipynb") == Some(lesson.name.as_str()))
+    };
+    let Some(lesson) = found else {
+        return Some(format!(
+            "`{link}` leads nowhere; link to a lesson as `07_channels.ipynb`, or to a page as `https://…`"
+        ));
+    };
+    // JupyterLab's anchor of a heading is its text, with `-` for each blank.
+    let anchors: Vec<String> = lesson
+        .headings
         .iter()
-        .any(|lesson| file.strip_suffix(".ipynb") == Some(lesson.name.as_str()))
-    {
+        .map(|heading| heading.replace(' ', "-"))
+        .collect();
+    if anchor.is_empty() || anchors.iter().any(|known| known == anchor) {
         return None;
     }
     Some(format!(
-        "`{link}` leads nowhere; link to a lesson as `07_channels.ipynb`, or to a page as `https://…`"
+        "`{link}` leads nowhere: {} has no such heading; its anchors are {}",
+        lesson.name,
+        anchors.join(", ")
     ))
 }
 
@@ -220,7 +305,8 @@ mod tests {
             ("blank line", "```rust\nfn bake() {\n    a();\n\n}\n```\n".to_owned(), ":6: the cell is not as rustfmt"),
             ("no Rust", "```rust\nfn bake( {\n```\n".to_owned(), ":6: rustfmt cannot read the cell: error"),
             ("dead link", "[b](02_b.ipynb)\n\n```rust\nfn a() {}\n```\n".to_owned(), ":6: `02_b.ipynb` leads nowhere"),
-            ("good links", "[a](01_a.ipynb#x), [b](#c), [d](https://doc.rust-lang.org)\n\n```rust\nfn a() {}\n```\n".to_owned(), ""),
+            ("good links", "## Two bakers\n\n[a](01_a.ipynb#Two-bakers), [b](#Two-bakers), [d](https://doc.rust-lang.org)\n\n```rust\nfn a() {}\n```\n".to_owned(), ""),
+            ("dead anchor", "## Two bakers\n\n[b](#two-bakers)\n\n```rust\nfn a() {}\n```\n".to_owned(), ":8: `#two-bakers` leads nowhere: 01_a has no such heading; its anchors are Two-bakers"),
         ] {
             let root = tempfile::tempdir().unwrap();
             fs::write(root.path().join("01_a.md"), format!("+++\ntitle = \"A\"\nminutes = 5\ngoals = [\"b\"]\n+++\n{body}")).unwrap();

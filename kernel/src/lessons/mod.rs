@@ -8,10 +8,14 @@ mod check;
 mod exercise;
 mod fact;
 mod fence;
+mod format;
 mod nbgrader;
 mod notebook;
 mod parse;
 mod proof;
+mod prove;
+mod starter;
+mod testing;
 mod verify;
 
 use std::fmt;
@@ -21,13 +25,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::Value;
 
-pub use check::check;
+pub use check::{check, check_source};
 pub use exercise::{Code, Exercise, HINTS, Prose, check_id, exercise_id};
 pub use fact::Fact;
 pub use nbgrader::build_for_nbgrader;
 pub use notebook::{Neighbours, text_of, to_notebook};
 pub use parse::{Cell, Ending, Lesson, Role, parse};
 pub use proof::{Attempt, Proof, parse_proof};
+pub use prove::{Runner, Wish, prove};
+pub use starter::starter;
+pub use testing::{News, Plan, test};
 pub use verify::verify_facts;
 
 /// Something wrong in a lesson or its notebook, with what to do about it.
@@ -109,14 +116,88 @@ fn is_lesson(path: &Path) -> bool {
         && name.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// Where the proofs of a lesson's exercises are.
+pub fn proof_path(lesson: &Lesson) -> PathBuf {
+    lesson
+        .path
+        .with_file_name(format!("{}{PROOF}", lesson.name))
+}
+
+/// Reads the proofs of a lesson's exercises. `Err` also when an exercise has none, or a proof no exercise.
+pub fn proofs_of(lesson: &Lesson) -> Result<Vec<Proof>, Vec<Mistake>> {
+    let path = proof_path(lesson);
+    let mistake = |file: &Path, line: usize, what: String| Mistake {
+        file: file.to_owned(),
+        line,
+        what,
+    };
+    let proofs = match fs::read_to_string(&path) {
+        Ok(text) => parse_proof(&path, &text)?,
+        Err(err) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let lacking = lesson.exercises.iter().map(|exercise| {
+                mistake(
+                    &lesson.path,
+                    exercise.line,
+                    format!("the exercise has no proof: {name} cannot be read ({err}); write right and wrong solutions of {} there", exercise.id),
+                )
+            });
+            let lacking: Vec<Mistake> = lacking.collect();
+            return if lacking.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(lacking)
+            };
+        }
+    };
+    let mut mistakes = Vec::new();
+    for exercise in &lesson.exercises {
+        if !proofs.iter().any(|proof| proof.id == exercise.id) {
+            mistakes.push(mistake(
+                &path,
+                1,
+                format!(
+                    "no proof of {}; write `# {}`, and its solutions below",
+                    exercise.id, exercise.id
+                ),
+            ));
+        }
+    }
+    // An exercise that is not whole is told by itself, and its proof may be right.
+    if lesson.gaps.is_empty() {
+        for proof in &proofs {
+            if !lesson
+                .exercises
+                .iter()
+                .any(|exercise| exercise.id == proof.id)
+            {
+                mistakes.push(mistake(
+                    &path,
+                    proof.line,
+                    format!(
+                        "{} has no exercise {}; remove its proof, or mend its number",
+                        lesson.name, proof.id
+                    ),
+                ));
+            }
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(proofs)
+    } else {
+        Err(mistakes)
+    }
+}
+
 /// Builds every notebook: parses, executes by `execute` (which runs the notebook at a path and leaves its outputs there), and holds each claim against
-/// the outputs.
+/// the outputs. `only` has names or numbers of lessons; all are built when it is empty.
 ///
 /// A notebook takes the place of the old one only when it is right. Mistakes in lessons, and claims that do not hold, are the `Ok` value; `Err` means
-/// that the disk or the execution failed. Lessons after a failing one are built all the same.
+/// that the disk or the execution failed, or that `only` names a lesson that there is not. Lessons after a failing one are built all the same.
 pub fn build(
     lessons: &Path,
     notebooks: &Path,
+    only: &[String],
     execute: &dyn Fn(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Mistake>> {
     let lessons = match list(lessons) {
@@ -128,8 +209,12 @@ pub fn build(
     // Executed elsewhere: a kernel that dies half-way leaves the old notebook whole.
     let workshop = tempfile::tempdir()
         .context("cannot make a temporary folder to execute the notebooks in")?;
+    let chosen = testing::chosen(&lessons, only)?;
     let mut mistakes = Vec::new();
     for (place, lesson) in lessons.iter().enumerate() {
+        if !chosen.iter().any(|chosen| chosen.name == lesson.name) {
+            continue;
+        }
         let name = format!("{}.ipynb", lesson.name);
         let draft = workshop.path().join(&name);
         fs::write(
@@ -156,6 +241,51 @@ pub fn build(
         mistakes.extend(broken);
     }
     Ok(mistakes)
+}
+
+/// Begins a lesson: writes a small one that passes, and its proof. `name` is `13_select`, or `select` for the next number. Gives the files.
+///
+/// # Errors
+/// When the name is none for a lesson or its number is taken, when a lesson that is there has mistakes, or when a file cannot be written.
+pub fn begin(folder: &Path, name: &str) -> anyhow::Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let lessons = list(folder).map_err(|mistakes| {
+        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(
+            "mend the lessons that are there first:\n{}",
+            told.join("\n")
+        )
+    })?;
+    let next = lessons
+        .iter()
+        .map(|lesson| lesson.number + 1)
+        .max()
+        .unwrap_or(1);
+    let whole = if name.starts_with(|first: char| first.is_ascii_digit()) {
+        name.to_owned()
+    } else {
+        format!("{next:02}_{name}")
+    };
+    let number = parse::number_of(&whole).with_context(|| {
+        format!("`{name}` is no name for a lesson: write a topic in lower case, such as `select`, or with its number, `13_select`")
+    })?;
+    if let Some(taken) = lessons.iter().find(|lesson| lesson.number == number) {
+        anyhow::bail!(
+            "number {number:02} is that of {}; the next free one is {next:02}",
+            taken.name
+        );
+    }
+    let mut written = Vec::new();
+    for (name, text) in starter(number, &whole[3..]) {
+        let path = folder.join(name);
+        let mut file = fs::File::create_new(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        std::io::Write::write_all(&mut file, text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        written.push(path);
+    }
+    Ok(written)
 }
 
 /// Removes the wall-clock times that a client may write beside each cell: they say nothing to a learner, and no two builds would be alike.
@@ -226,7 +356,7 @@ mod tests {
             ("README.md", String::new()),
         ]);
         let (lessons, notebooks) = (root.path().join("lessons"), root.path().join("notebooks"));
-        assert_eq!(build(&lessons, &notebooks, &prints_warm).unwrap(), []);
+        assert_eq!(build(&lessons, &notebooks, &[], &prints_warm).unwrap(), []);
         assert_eq!(check(&lessons, &notebooks), []);
         let first = fs::read_to_string(notebooks.join("01_first.ipynb")).unwrap();
         assert!(first.contains("(03_third.ipynb)"), "{first}");
@@ -249,7 +379,7 @@ mod tests {
     fn a_notebook_edited_by_hand_is_seen() {
         let root = folders(&[("01_first.md", lesson("First", "prints warm"))]);
         let (lessons, notebooks) = (root.path().join("lessons"), root.path().join("notebooks"));
-        assert_eq!(build(&lessons, &notebooks, &prints_warm).unwrap(), []);
+        assert_eq!(build(&lessons, &notebooks, &[], &prints_warm).unwrap(), []);
         let path = notebooks.join("01_first.ipynb");
         fs::write(
             &path,
@@ -272,7 +402,7 @@ mod tests {
         let (lessons, notebooks) = (root.path().join("lessons"), root.path().join("notebooks"));
         fs::create_dir(&notebooks).unwrap();
         fs::write(notebooks.join("01_first.ipynb"), "old").unwrap();
-        let mistakes = build(&lessons, &notebooks, &prints_warm).unwrap();
+        let mistakes = build(&lessons, &notebooks, &[], &prints_warm).unwrap();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
         assert_eq!(
             (mistakes[0].file.clone(), mistakes[0].line),
@@ -291,6 +421,7 @@ mod tests {
         let mistakes = build(
             &root.path().join("lessons"),
             &root.path().join("notebooks"),
+            &[],
             &|_| anyhow::bail!("the kernel died"),
         )
         .unwrap();

@@ -34,11 +34,15 @@ c.Execute.startup_timeout = 300
 
 /// Writes `OUT/source/NN_topic/NN_topic.ipynb` for each lesson that has an exercise, and `OUT/nbgrader_config.py` where there is none. Nothing is executed.
 ///
-/// Mistakes in lessons are the `Ok` value; the lessons before the first of them are written.
+/// `only` has names or numbers of lessons; all are written when it is empty. Mistakes in lessons are the `Ok` value; the others are written all the same.
 ///
 /// # Errors
-/// When the disk fails.
-pub fn build_for_nbgrader(lessons: &Path, out: &Path) -> anyhow::Result<Vec<Mistake>> {
+/// When the disk fails, or `only` names a lesson that there is not.
+pub fn build_for_nbgrader(
+    lessons: &Path,
+    only: &[String],
+    out: &Path,
+) -> anyhow::Result<Vec<Mistake>> {
     let lessons = match list(lessons) {
         Ok(lessons) => lessons,
         Err(mistakes) => return Ok(mistakes),
@@ -206,7 +210,7 @@ mod tests {
         let front =
             "+++\ntitle = \"One\"\nminutes = 5\ngoals = [\"see\"]\n+++\n```rust\nfn a() {}\n```\n";
         fs::write(lessons.join("01_one.md"), front).unwrap();
-        let mistakes = build_for_nbgrader(&lessons, &root.path().join("out")).unwrap();
+        let mistakes = build_for_nbgrader(&lessons, &[], &root.path().join("out")).unwrap();
         (root, mistakes)
     }
 
@@ -257,7 +261,7 @@ mod tests {
                 .contains("ClearSolutions.code_stub")
         );
         fs::write(&config, "mine").unwrap();
-        build_for_nbgrader(&root.path().join("lessons"), &root.path().join("out")).unwrap();
+        build_for_nbgrader(&root.path().join("lessons"), &[], &root.path().join("out")).unwrap();
         assert_eq!(fs::read_to_string(&config).unwrap(), "mine");
     }
 

@@ -38,6 +38,10 @@ pub struct Lesson {
     pub needs_schedules: Vec<String>,
     /// Where its prose links to, each with its line.
     pub links: Vec<(usize, String)>,
+    /// The texts of its headings.
+    pub headings: Vec<String>,
+    /// How many words its prose has, code not counted.
+    pub words: usize,
     /// SHA-256 of the text, in hexadecimal, line ends made equal: a notebook keeps it to tell whether it is fresh.
     pub sha256: String,
 }
@@ -143,6 +147,8 @@ impl Reader<'_> {
         let body::Body {
             cells,
             links,
+            headings,
+            words,
             mistakes,
         } = body::read(self.text, body_at);
         mistakes
@@ -175,6 +181,8 @@ impl Reader<'_> {
             exercises,
             gaps,
             links,
+            headings,
+            words,
             sha256,
         })
     }
@@ -237,7 +245,7 @@ impl Reader<'_> {
 }
 
 /// `7` of `07_channels`, `None` when the name has another form.
-fn number_of(name: &str) -> Option<u32> {
+pub fn number_of(name: &str) -> Option<u32> {
     let (digits, topic) = name.split_once('_')?;
     let topic_is_plain = !topic.is_empty()
         && topic

@@ -38,7 +38,8 @@ pub fn verify_facts(lesson: &Path, notebook: &Value) -> Vec<Mistake> {
     .collect()
 }
 
-fn problems(cell: &Value) -> Vec<String> {
+/// What one executed code cell does not show, or shows and should not, in words.
+pub fn problems(cell: &Value) -> Vec<String> {
     let outputs = cell["outputs"]
         .as_array()
         .map(Vec::as_slice)
