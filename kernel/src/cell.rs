@@ -145,6 +145,8 @@ pub struct Outcome {
     pub result: Option<MimeBundle>,
     /// Why it is red, when it is.
     pub error: Option<CellError>,
+    /// The text that is to stand in the cell from now on, in place of what was run.
+    pub cell: Option<String>,
 }
 
 /// Why a cell is red, in the three parts that Jupyter has for it.

@@ -67,6 +67,7 @@ fn no_arrow_goes_up() {
                 "evaluator",
                 "serve",
                 "cli",
+                "course",
                 "render",
                 "lessons",
             ][..],
@@ -85,7 +86,28 @@ fn no_arrow_goes_up() {
         ),
         (
             "session/",
-            &["evaluator", "serve", "cli", "render", "lessons", "picture"],
+            &[
+                "evaluator",
+                "serve",
+                "cli",
+                "course",
+                "render",
+                "lessons",
+                "picture",
+            ],
+        ),
+        (
+            "course/",
+            &[
+                "session",
+                "wire",
+                "evaluator",
+                "serve",
+                "cli",
+                "render",
+                "lessons",
+                "picture",
+            ],
         ),
         (
             "evaluator/",

@@ -4,6 +4,7 @@
 
 pub mod cell;
 pub mod cli;
+pub mod course;
 pub mod evaluator;
 #[cfg(test)]
 mod layers;

@@ -2,6 +2,7 @@
 
 use crate::cell::Job;
 use crate::cli::{LessonFolders, Parts, WrongUse};
+use crate::course::Course;
 use crate::evaluator;
 use crate::lesson_board;
 use crate::lessons;
@@ -90,6 +91,19 @@ impl Parts for Program {
             &folders.notebooks,
             only,
             &execute,
+        )?))
+    }
+
+    fn lessons_for_nbgrader(
+        &self,
+        folders: &LessonFolders,
+        only: &[String],
+        out: &Path,
+    ) -> anyhow::Result<bool> {
+        Ok(are_none(&lessons::build_for_nbgrader(
+            &folders.lessons,
+            only,
+            out,
         )?))
     }
 
@@ -198,7 +212,8 @@ struct Cells(Option<evaluator::Evaluator>, EventSender);
 impl Cells {
     fn start(events: EventSender) -> Cells {
         let sink = events.clone();
-        match evaluator::Evaluator::start(Arc::new(move |event| sink.send(event))) {
+        let course = Course::here(embedded::NOTEBOOKS);
+        match evaluator::Evaluator::start(Arc::new(move |event| sink.send(event)), course) {
             Ok(evaluator) => Cells(Some(evaluator), events),
             Err(error) => {
                 events.send(crate::cell::Event::Broken {

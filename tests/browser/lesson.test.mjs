@@ -249,13 +249,17 @@ test("the first view of a shipped lesson shows its pictures", async () => {
   await shot("first-view");
 });
 
-/** Clears what a lesson was shipped with, runs all its cells by keyboard, and sees that each ran once, those drew that should, and those are red that say so. */
-async function runAllByKeyboard() {
+/** Takes away what was shipped, so that what is seen afterwards is what this kernel made. */
+async function clear() {
   await select(0);
-  // What was shipped goes away first, so that what is seen afterwards is what this kernel made.
   await page.locator("#jp-MainMenu >> text=Edit").click();
   await page.locator('.lm-Menu-item:has-text("Clear Outputs of All Cells")').click();
   await until(() => !document.querySelector(".jp-Notebook .jp-OutputArea-output"), "no cell has an output");
+}
+
+/** Clears what a lesson was shipped with, runs all its cells by keyboard, and sees that each ran once, those drew that should, and those are red that say so. */
+async function runAllByKeyboard() {
+  await clear();
   const code = places((cell) => cell.cell_type === "code");
   assert.deepEqual(await numbers(), code.map(() => null), "no code cell has a number");
 
@@ -296,7 +300,7 @@ test("all cells run by keyboard, and only those are red that say so", async () =
   assert.equal(onPurpose.length, 2, "two cells of lesson 01 are red on purpose");
   for (const [at, says] of [
     [onPurpose[0], /E0499/],
-    [onPurpose[1], /one closure ended before the other one began/],
+    [onPurpose[1], /came to a deadlock/],
   ]) {
     assert.match(await cell(at).locator(".jp-OutputArea").innerText(), says);
   }
@@ -337,17 +341,123 @@ test("a cell is changed and run again, and its new output and picture are there"
 
 for (const lesson of ["02_spawn.ipynb", "07_channels.ipynb"]) {
   test(`all cells of ${lesson} run by keyboard as well`, async () => {
-    shipped = JSON.parse(readFileSync(join(COURSE, lesson), "utf8"));
     // In a workspace of its own: JupyterLab would open the lessons before it as well.
-    await page.goto(`${address}/lab/workspaces/lesson-${lesson.slice(0, 2)}/tree/${lesson}?token=${TOKEN}`);
-    await see(".jp-NotebookPanel-toolbar >> text=Rust (Threadbook)", "the name of the kernel");
-    await until((count) => document.querySelectorAll(".jp-Notebook .jp-Cell").length === count, `all cells of ${lesson}`, shipped.cells.length);
-    await idle();
+    await open(lesson, `lesson-${lesson.slice(0, 2)}`);
     assert.ok(drawn().length >= 3, `${lesson} ships with pictures, not with ${drawn().length}`);
     await runAllByKeyboard();
     await shot(lesson.replace(".ipynb", ""));
   });
 }
+
+/** Opens a lesson in a workspace of its own, with what was shipped of it in `shipped`. */
+async function open(lesson, workspace) {
+  shipped = JSON.parse(readFileSync(join(COURSE, lesson), "utf8"));
+  await page.goto(`${address}/lab/workspaces/${workspace}/tree/${lesson}?token=${TOKEN}`);
+  await see(".jp-NotebookPanel-toolbar >> text=Rust (Threadbook)", "the name of the kernel");
+  await until((count) => document.querySelectorAll(".jp-Notebook .jp-Cell").length === count, `all cells of ${lesson}`, shipped.cells.length);
+  await idle();
+}
+
+/** The lines of a cell's editor. */
+const linesOf = (at) => page.evaluate((at) => [...document.querySelectorAll(".jp-Notebook .jp-Cell")[at].querySelectorAll(".cm-line")].map((line) => line.textContent), at);
+
+/** Puts other lines into a cell. */
+async function write(at, lines) {
+  await cell(at).locator(".cm-content").click();
+  await inReachOfKeys(at, "edit");
+  await page.keyboard.press("Control+A");
+  for (const [number, line] of lines.entries()) {
+    if (number > 0) {
+      await page.keyboard.press("Enter");
+    }
+    await page.keyboard.insertText(line);
+  }
+  await until(
+    ({ at, lines }) => {
+      const there = [...document.querySelectorAll(".jp-Notebook .jp-Cell")[at].querySelectorAll(".cm-line")].map((line) => line.textContent.trim());
+      return JSON.stringify(there) === JSON.stringify(lines);
+    },
+    `cell ${at} holds what was written, and nothing else`,
+    { at, lines },
+  );
+}
+
+/** Runs one cell and gives the text below it. */
+async function run(at) {
+  const number = async () => (await cell(at).locator(".jp-InputPrompt").textContent()).match(/\[(\d+)\]/)?.[1];
+  const before = await number();
+  await cell(at).locator(".jp-InputArea-prompt").click({ position: { x: 30, y: 8 } });
+  await page.keyboard.press("Escape");
+  await inReachOfKeys(at, "command");
+  await page.keyboard.press("Control+Enter");
+  await ran(at, before === undefined ? null : Number(before));
+  await idle();
+  return cell(at).locator(".jp-OutputArea").innerText();
+}
+
+const theOne = (beginning) => {
+  const found = places((it, source) => it.cell_type === "code" && source.startsWith(beginning));
+  assert.equal(found.length, 1, `one cell begins with ${beginning}`);
+  return found[0];
+};
+
+test("a learner says what will happen, and sees what did", async () => {
+  await open("00_start.ipynb", "learner-00");
+  await clear();
+  const guess = theOne("predict(");
+  await write(guess, ['predict("lanes", 3);']);
+  await run(guess);
+  const [picture] = drawn();
+  await run(picture);
+  assert.equal(await cell(picture).locator(PICTURE).count(), 1);
+  assert.match(await run(theOne("reveal(")), /lanes: 3, as you said/);
+  assert.match(await run(theOne(":progress")), /taking turns|exercises are done/);
+});
+
+test("a learner fails an exercise, takes a hint, begins again, solves it, and goes on to the next lesson", async () => {
+  await open("07_channels.ipynb", "learner-07");
+  await clear();
+  const [exercise] = shipped.metadata.threadbook.exercises;
+  const at = theOne("// exercise: 07.1");
+  const check = theOne("// check: 07.1");
+  await run(at);
+  const failed = await run(check);
+  assert.equal(await cell(check).locator(RED).count(), 1, failed);
+  assert.match(failed, /write `:hint` into a cell for the first of three hints/);
+  await shot("failed-check");
+
+  await write(at, ["// exercise: 07.1", "fn take_turns() {}", ":hint"]);
+  const hint = await run(at);
+  assert.match(hint, /Hint 1 of 3 for exercise 07.1/);
+  assert.match(hint, /You need two channels/);
+  await shot("hint");
+
+  await write(at, ["// exercise: 07.1", ":reset", "fn take_turns() {}"]);
+  await run(at);
+  await until(
+    ({ at, start }) => [...document.querySelectorAll(".jp-Notebook .jp-Cell")[at].querySelectorAll(".cm-line")].map((line) => line.textContent).join("\n") === start,
+    "the cell has its first text again",
+    { at, start: exercise.start },
+  );
+  assert.deepEqual((await linesOf(at)).join("\n"), exercise.start);
+
+  const solution = exercise.solution.match(/```rust\n([^]*?)\n```/)[1];
+  await write(at, ["// exercise: 07.1", solution.split("\n").map((line) => line.trim()).join(" ")]);
+  await run(at);
+  const passed = await run(check);
+  assert.equal(await cell(check).locator(RED).count(), 0, passed);
+  assert.match(passed, /exercise 07.1 is done/);
+  await shot("passed-check");
+
+  // In the lessons' own kernel, and in any other: what is done is kept.
+  await open("00_start.ipynb", "learner-00-again");
+  await clear();
+  assert.match(await run(theOne(":progress")), /✓\s*7\. A channel without room is a meeting/);
+  await shot("progress");
+  // The way to the next lesson is a link, as in every lesson.
+  await cell(shipped.cells.length - 1).locator("a", { hasText: "1. " }).click();
+  await until(() => document.title.includes("01_concurrency") || document.querySelector('.lm-TabBar-tab[title*="01_concurrency"]') !== null, "the next lesson is open");
+});
 
 test("the launcher shows the kernel with its logo", async () => {
   await page.goto(`${address}/lab?reset&token=${TOKEN}`);

@@ -4,7 +4,7 @@
 //! them come in as [`Parts`]. Exit codes: 0 good, 1 the job failed, 2 wrong use.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -170,8 +170,16 @@ impl From<PlaceArguments> for Place {
 #[derive(Debug, Subcommand)]
 enum LessonsTask {
     /// Build the notebooks and execute them through the real kernel
-    #[command(after_long_help = "Example:\n  threadbook lessons build --only 07")]
-    Build(BuildArguments),
+    #[command(after_long_help = "Examples:\n  \
+        threadbook lessons build --only 07\n  \
+        threadbook lessons build --for nbgrader course    the instructor's form, in course/source; nothing is executed")]
+    Build {
+        #[command(flatten)]
+        what: BuildArguments,
+        /// For another tool than Jupyter: its name, `nbgrader`, and the folder of its course
+        #[arg(long = "for", num_args = 2, value_names = ["TOOL", "OUT"])]
+        form: Vec<String>,
+    },
     /// Check form, minutes, links and proofs, and that the notebooks are fresh; executes nothing
     #[command(after_long_help = "Example:\n  threadbook lessons check")]
     Check(FolderArguments),
@@ -287,7 +295,16 @@ fn dispatch(command: Command, parts: &dyn Parts) -> anyhow::Result<bool> {
             parts.run_notebooks(&notebooks, Duration::from_secs(timeout))
         }
         Command::Lessons { task } => match task {
-            LessonsTask::Build(what) => parts.lessons_build(&what.folders.into(), &what.only),
+            LessonsTask::Build { what, form } => match form.as_slice() {
+                [] => parts.lessons_build(&what.folders.into(), &what.only),
+                [tool, out] if tool == "nbgrader" => {
+                    parts.lessons_for_nbgrader(&what.folders.into(), &what.only, Path::new(out))
+                }
+                [tool, ..] => Err(WrongUse(format!(
+                    "lessons cannot be built for `{tool}`; there is nbgrader"
+                ))
+                .into()),
+            },
             LessonsTask::Check(folders) => parts.lessons_check(&folders.into()),
             LessonsTask::Test { what, runs } => {
                 parts.lessons_test(&what.folders.into(), &what.only, runs)
@@ -389,6 +406,16 @@ mod tests {
         fn lessons_build(&self, folders: &LessonFolders, only: &[String]) -> anyhow::Result<bool> {
             Ok(folders.notebooks == Path::new("out") && only.is_empty())
         }
+        fn lessons_for_nbgrader(
+            &self,
+            folders: &LessonFolders,
+            only: &[String],
+            out: &Path,
+        ) -> anyhow::Result<bool> {
+            Ok(folders.lessons == Path::new("lessons")
+                && only.is_empty()
+                && out == Path::new("course"))
+        }
         fn lessons_check(&self, folders: &LessonFolders) -> anyhow::Result<bool> {
             Ok(folders.lessons == Path::new("lessons")
                 && folders.notebooks == Path::new("notebooks"))
@@ -488,6 +515,9 @@ mod tests {
             (&["run", "a.ipynb", "b.ipynb"], 1),
             (&["lessons", "check"], 0),
             (&["lessons", "build", "--notebooks", "out"], 0),
+            (&["lessons", "build", "--for", "nbgrader", "course"], 0),
+            (&["lessons", "build", "--for", "nbgrader"], 2),
+            (&["lessons", "build", "--for", "abacus", "course"], 2),
             (&["lessons", "test", "elsewhere", "--only", "07"], 0),
             (&["lessons", "test", "--runs", "1"], 2),
             (&["lessons", "new", "!"], 2),

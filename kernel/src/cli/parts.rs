@@ -42,6 +42,17 @@ pub trait Parts {
     /// When a folder cannot be read or written, or `only` names no lesson.
     fn lessons_build(&self, folders: &LessonFolders, only: &[String]) -> anyhow::Result<bool>;
 
+    /// Writes the lessons that have exercises into a folder in the instructor's form of nbgrader. `false`: mistakes were found, and named on stderr.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or written.
+    fn lessons_for_nbgrader(
+        &self,
+        folders: &LessonFolders,
+        only: &[String],
+        out: &Path,
+    ) -> anyhow::Result<bool>;
+
     /// Checks the lessons, and that their notebooks are fresh. `false`: mistakes were found, and named on stderr.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 use super::syntax::{is_command, rust_begins_at};
 use crate::cell::MimeBundle;
+use crate::course::{self, Ask, Mark};
 
 /// A command of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum Command {
     Warnings(Option<bool>),
     /// Whether a copy of the process is left at the end of each cell. Without an argument only said.
     Snapshots(Option<bool>),
+    /// Something of the course: a hint, a solution, the first text of an exercise, what is done.
+    Course(Ask),
 }
 
 /// What a panic tells besides its place.
@@ -56,12 +59,24 @@ const OURS: &[(&str, &str)] = &[
     ),
     (":help", "Show this table"),
     (
+        ":hint",
+        "The next hint for the exercise whose cell this is, or was run last; anywhere in its cell. Or for this one: :hint 07.1",
+    ),
+    (
         ":output_limit",
         "How many megabytes a cell may print, 10 at first; 0 for any number. e.g. :output_limit 50",
     ),
     (
+        ":progress",
+        "Which exercises of the course are done. `:progress reset` forgets that, for one lesson by `:progress reset 07`",
+    ),
+    (
         ":quit",
         "Says how to end the kernel, which is not a cell's business",
+    ),
+    (
+        ":reset",
+        "Puts an exercise's first text back into its cell, and runs that; anywhere in its cell",
     ),
     (
         ":restart",
@@ -72,6 +87,10 @@ const OURS: &[(&str, &str)] = &[
         "Whether a copy of the process is left at the end of each cell, so that a cell that ends it costs no variable. e.g. :snapshots off",
     ),
     (
+        ":solution",
+        "A solution of the exercise whose cell this is, or was run last; anywhere in its cell",
+    ),
+    (
         ":warnings",
         "Whether the compiler's warnings of good cells are shown. e.g. :warnings off",
     ),
@@ -80,6 +99,8 @@ const OURS: &[(&str, &str)] = &[
 /// A cell's commands and the rest of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
+    /// What the cell is in the course.
+    pub mark: Option<Mark>,
     /// Ours, in order.
     pub ours: Vec<Command>,
     /// The cell without them.
@@ -93,13 +114,16 @@ pub struct Split {
 /// # Errors
 /// When one of them is given what it does not take: what it takes.
 pub fn split(text: &str) -> Result<Split, String> {
-    let head = rust_begins_at(text);
+    let mark = course::mark(text);
+    let text = &without_questions(text, mark.is_some())?;
+    let head = rust_begins_at(&text.rest);
     let mut split = Split {
+        mark,
         ours: Vec::new(),
-        rest: String::with_capacity(text.len()),
+        rest: String::with_capacity(text.rest.len()),
         has_dep: false,
     };
-    for line in text[..head].split_inclusive('\n') {
+    for line in text.rest[..head].split_inclusive('\n') {
         let command = if is_command(line) { line.trim() } else { "" };
         let (name, argument) = command
             .split_once(char::is_whitespace)
@@ -115,8 +139,42 @@ pub fn split(text: &str) -> Result<Split, String> {
             None => split.rest.push_str(line),
         }
     }
-    split.rest.push_str(&text[head..]);
+    split
+        .ours
+        .extend(text.asked.iter().cloned().map(Command::Course));
+    split.rest.push_str(&text.rest[head..]);
     Ok(split)
+}
+
+struct Questions {
+    asked: Vec<Ask>,
+    rest: String,
+}
+
+/// Takes out what a cell asks of the course, and leaves the lines empty. In a cell of an exercise that may stand anywhere, else at the head.
+fn without_questions(text: &str, anywhere: bool) -> Result<Questions, String> {
+    let mut questions = Questions {
+        asked: Vec::new(),
+        rest: String::with_capacity(text.len()),
+    };
+    let mut in_head = true;
+    for line in text.split_inclusive('\n') {
+        in_head &= course::is_head(line);
+        match course::ask(line) {
+            _ if !in_head && !anywhere => questions.rest.push_str(line),
+            // Below the head a line of Rust may begin with a colon: only what is right is taken for a command there.
+            Err(_) if !in_head => questions.rest.push_str(line),
+            Err(why) => return Err(why),
+            Ok(None) => questions.rest.push_str(line),
+            Ok(Some(ask)) => {
+                questions.asked.push(ask);
+                if line.ends_with('\n') {
+                    questions.rest.push('\n');
+                }
+            }
+        }
+    }
+    Ok(questions)
 }
 
 fn parse(name: &str, argument: &str) -> Result<Option<Command>, String> {
@@ -212,6 +270,7 @@ mod tests {
         assert_eq!(
             split(cell),
             Ok(Split {
+                mark: None,
                 ours: vec![
                     Command::Env("OVEN".into(), "very hot".into()),
                     Command::Backtrace(Backtrace::Full)
@@ -223,6 +282,42 @@ mod tests {
         let plain = "let a = 1;\n// :quit\n";
         assert_eq!(split(plain).map(|split| split.rest), Ok(plain.into()));
         assert_eq!(split(":quit").map(|split| split.rest), Ok(String::new()));
+    }
+
+    #[test]
+    fn an_exercise_may_ask_on_any_line_and_other_cells_at_their_head() {
+        let asked = |cell: &str| {
+            let split = split(cell).expect(cell);
+            let asked: Vec<Ask> = split
+                .ours
+                .into_iter()
+                .filter_map(|command| match command {
+                    Command::Course(ask) => Some(ask),
+                    _ => None,
+                })
+                .collect();
+            (asked, split.rest)
+        };
+        let exercise = "// exercise: 07.1\nfn f() {\n    :hint\n}\n%solution";
+        assert_eq!(
+            asked(exercise),
+            (
+                vec![Ask::Hint(None), Ask::Solution(None)],
+                "// exercise: 07.1\nfn f() {\n\n}\n".to_owned()
+            )
+        );
+        assert_eq!(
+            asked("%hint\n:progress\nlet a = 1;\n:hint"),
+            (
+                vec![Ask::Hint(None), Ask::Progress],
+                "\n\nlet a = 1;\n:hint".to_owned()
+            )
+        );
+        let type_of_a_let = "// exercise: 07.1\nlet a\n:hint ::Type = 1;";
+        assert_eq!(asked(type_of_a_let), (vec![], type_of_a_let.to_owned()));
+        assert!(split("// exercise: 07.1\n:hint me").is_err());
+        let check = split("// check: 07.2\ncheck!(f() => 1);").expect("good");
+        assert!(check.mark.is_some_and(|mark| mark.is_check));
     }
 
     #[test]

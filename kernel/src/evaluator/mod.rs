@@ -12,6 +12,7 @@ mod context;
 mod copies;
 mod deadlock;
 mod diagnostics;
+mod exercises;
 mod hints;
 mod late;
 mod marks;
@@ -30,6 +31,7 @@ mod warnings;
 pub mod worker;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
+use crate::course::Course;
 use crate::picture::{Drawn, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
@@ -154,11 +156,12 @@ enum Task {
 }
 
 impl Evaluator {
-    /// Starts the evaluator on its own thread and returns at once. `events` is called from two threads, and blocks them when it blocks.
+    /// Starts the evaluator on its own thread and returns at once. `events` is called from two threads, and blocks them when it blocks. `course`: what is
+    /// known of the exercises that cells may be about.
     ///
     /// # Errors
     /// When a thread or a pair of sockets cannot be had; all later failures come as [`Event::Broken`].
-    pub fn start(events: Events) -> std::io::Result<Evaluator> {
+    pub fn start(events: Events, course: Course) -> std::io::Result<Evaluator> {
         let (jobs, tasks) = mpsc::channel();
         let shared = Shared::default();
         let worker = Arc::new(Mutex::new(None));
@@ -177,7 +180,7 @@ impl Evaluator {
                 );
                 move || {
                     let began = Instant::now();
-                    match Running::start(&events, &shared, &worker, interrupted) {
+                    match Running::start(&events, &shared, &worker, interrupted, course) {
                         Ok(running) => {
                             let _ = stdin.set(running.stdin.clone());
                             events(Event::Ready {
@@ -421,6 +424,7 @@ struct Running {
     shows_warnings: bool,
     /// What hints were about that were given.
     hinted: BTreeSet<String>,
+    course: Course,
 }
 
 /// How a cell has run.
@@ -441,6 +445,8 @@ struct Extras {
     answers: Vec<MimeBundle>,
     /// Hints, notes and warnings, each some lines.
     notes: Vec<String>,
+    /// The text that a command put in the place of the cell's.
+    cell: Option<String>,
 }
 
 impl Running {
@@ -449,6 +455,7 @@ impl Running {
         shared: &Shared,
         worker: &Arc<Mutex<Option<WorkerHandle>>>,
         interrupted: Arc<AtomicBool>,
+        course: Course,
     ) -> Result<Running, StartError> {
         let home = PreludeHome::locate()?;
         prepare_home(&home)?;
@@ -510,6 +517,7 @@ impl Running {
             output_limit,
             shows_warnings: true,
             hinted: BTreeSet::new(),
+            course,
         };
         running.start_context()?;
         Ok(running)
@@ -565,8 +573,17 @@ impl Running {
     }
 
     /// Does a command of ours; gives what it answers.
-    fn command(&mut self, command: Ours) -> Result<Option<MimeBundle>, StartError> {
+    fn command(
+        &mut self,
+        command: Ours,
+        extras: &mut Extras,
+    ) -> Result<Option<MimeBundle>, StartError> {
         let said = match command {
+            Ours::Course(ask) => {
+                let answer = self.course.answer(&ask);
+                extras.cell = answer.cell.or(extras.cell.take());
+                return Ok(Some(answer.shown));
+            }
             Ours::Help => {
                 let evcxrs = self.run(":help").ok();
                 let evcxrs = evcxrs.as_ref().and_then(|help| help["text/plain"].as_str());
@@ -670,7 +687,7 @@ impl Running {
                     allow_stdin,
                 } => {
                     self.stdin.begin(job, allow_stdin);
-                    let outcome = self.execute(job, execution_count, &code);
+                    let outcome = self.execute(job, execution_count, &code, allow_stdin);
                     self.stdin.end();
                     Event::Finished { job, outcome }
                 }
@@ -705,7 +722,8 @@ impl Running {
         }
     }
 
-    fn execute(&mut self, job: JobId, number: u32, code: &str) -> Outcome {
+    /// Runs a cell. `learner`: whether a person sent it, who can be asked, and not a program that runs notebooks.
+    fn execute(&mut self, job: JobId, number: u32, code: &str, learner: bool) -> Outcome {
         if self.context.is_none()
             && let Err(error) = self.start_context()
         {
@@ -725,8 +743,9 @@ impl Running {
         };
         let mut extras = Extras::default();
         self.set_up_worker();
+        self.course.begin(split.mark.as_ref());
         for command in split.ours {
-            match self.command(command) {
+            match self.command(command, &mut extras) {
                 Ok(answer) => extras.answers.extend(answer),
                 Err(error) => {
                     self.context = None;
@@ -737,7 +756,13 @@ impl Running {
                 }
             }
         }
-        for hint in hints::hints(code) {
+        // What an exercise begins with runs in the place of what it is to replace.
+        let replaced = extras.cell.clone();
+        let (code, rest) = match &replaced {
+            Some(first) => (first.as_str(), first.as_str()),
+            None => (code, split.rest.as_str()),
+        };
+        for hint in hints::hints(rest) {
             if self.hinted.insert(hint.about) {
                 extras.notes.push(hint.text);
             }
@@ -752,7 +777,7 @@ impl Running {
         let progress = split
             .has_dep
             .then(|| compiling::Progress::begin(job, &self.events));
-        let code = split.rest.as_str();
+        let code = rest;
         let (mut result, mut ends) = self.run_whatever_it_keeps(code);
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
@@ -823,7 +848,13 @@ impl Running {
             interrupted,
             moved,
         };
-        self.outcome(job, result, &ran, &cell, drawn, extras)
+        let mark = split.mark.as_ref().filter(|mark| mark.is_check);
+        let judged = mark.map(|mark| exercises::Judged {
+            number: &mark.number,
+            text: code,
+            learner,
+        });
+        self.outcome(job, result, &ran, &cell, drawn, extras, judged)
     }
 
     /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.
@@ -929,13 +960,14 @@ impl Running {
         reason = "all that is known of a cell at its end, each thing used once"
     )]
     fn outcome(
-        &self,
+        &mut self,
         job: JobId,
         result: Result<MimeBundle, Failure>,
         ran: &Ran,
         cell: &Arc<source_map::Cell>,
         drawn: Drawn,
         mut extras: Extras,
+        judged: Option<exercises::Judged<'_>>,
     ) -> Outcome {
         let Ran {
             record,
@@ -943,7 +975,7 @@ impl Running {
             ..
         } = ran;
         let mut values = record.values.clone();
-        let error = match &result {
+        let mut error = match &result {
             Ok(_) => verdict::of_a_cell_that_ran(ran, &self.sources, cell.number, &drawn.names),
             Err(Failure::Compile(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if *interrupted => Some(verdict::interrupted_compiler()),
@@ -962,6 +994,10 @@ impl Running {
             extras.answers.push(bundle);
         }
         values.splice(0..0, extras.answers);
+        if let Some(judged) = judged {
+            let note = self.judge(&judged, record, &mut error);
+            extras.notes.extend(note);
+        }
         if error.is_none() && record.begun && self.shows_warnings {
             extras.notes.extend(self.warnings(cell));
         }
@@ -985,6 +1021,7 @@ impl Running {
             picture: drawn.picture,
             result: shown,
             error,
+            cell: extras.cell,
         }
     }
 

@@ -60,7 +60,10 @@ pub fn check_source(lesson: &Lesson, lessons: &[Lesson]) -> Vec<Mistake> {
         });
     };
     for cell in &lesson.cells {
-        if let Role::Code { shows, ending } = &cell.role {
+        // A cell of commands is no Rust, and shows what is the learner's.
+        if let Role::Code { shows, ending } = &cell.role
+            && *ending != Ending::Unrun
+        {
             form(cell, !shows.is_empty() || *ending != Ending::Good)
                 .into_iter()
                 .for_each(|(line, what)| report(line, what));
@@ -119,7 +122,7 @@ fn only_defines(code: &str) -> bool {
 fn not_as_rustfmt(lesson: &Lesson, proofs: &[Proof]) -> Vec<Mistake> {
     let mut pieces: Vec<(PathBuf, usize, &str)> = Vec::new();
     for cell in &lesson.cells {
-        if matches!(cell.role, Role::Code { .. }) {
+        if matches!(&cell.role, Role::Code { ending, .. } if *ending != Ending::Unrun) {
             pieces.push((lesson.path.clone(), cell.line, &cell.text));
         }
     }
@@ -169,7 +172,7 @@ fn wrong_minutes(lesson: &Lesson) -> Option<String> {
 
 /// Whether a cell is run when the lesson is built, and is no exercise.
 fn is_demo(cell: &Cell) -> bool {
-    matches!(&cell.role, Role::Code { ending, .. } if *ending != Ending::Unsolved)
+    matches!(&cell.role, Role::Code { ending, .. } if !matches!(ending, Ending::Unsolved | Ending::Unrun))
         && exercise_id(&cell.text).is_none()
 }
 

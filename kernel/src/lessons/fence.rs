@@ -7,6 +7,7 @@
 //! | `rust,should_panic` | a cell that must panic |
 //! | `rust,deadlock` | a cell that must come to a deadlock |
 //! | `rust,no_run` | the check of an exercise: shipped, but not executed, since the exercise is not solved yet |
+//! | `threadbook` | a cell of commands, such as `:progress`: shipped, but not executed, since what it shows is the learner's own |
 //! | `rust,ignore`, `go`, `text`, … | stays in the prose |
 
 use super::Fact;
@@ -15,10 +16,16 @@ use super::parse::{Ending, Role};
 /// How a line begins that is for the pipeline, and not for the learner.
 const DIRECTIVE: &str = "//@";
 
+/// The language of a cell of commands.
+const COMMANDS: &str = "threadbook";
+
 /// Whether a fence with these words after its backticks becomes a cell.
 pub fn becomes_cell(info: &str) -> bool {
     let mut words = info.split(',').map(str::trim);
-    words.next() == Some("rust") && words.all(|word| word != "ignore")
+    match words.next() {
+        Some("rust") => words.all(|word| word != "ignore"),
+        language => language == Some(COMMANDS),
+    }
 }
 
 /// The code as the learner sees it, without claims.
@@ -40,8 +47,8 @@ pub fn read(line: usize, info: &str, code: &str, mistakes: &mut Vec<(usize, Stri
     }
     if !shows.is_empty() {
         match &ending {
-            Ending::Unsolved => wrong(
-                "this cell is not executed (no_run), so what it shows cannot be checked; remove its claims",
+            Ending::Unsolved | Ending::Unrun => wrong(
+                "this cell is not executed when the lesson is built, so what it shows cannot be checked; remove its claims",
             ),
             Ending::Red(code) if !matches!(code.as_str(), "Panic" | "Deadlock") => {
                 wrong("the compiler refuses this cell, so it can show nothing; remove its claims");
@@ -83,8 +90,12 @@ fn claims(fence: usize, code: &str, mistakes: &mut Vec<(usize, String)>) -> Vec<
 }
 
 fn ending(info: &str) -> Result<Ending, String> {
-    let attributes: Vec<&str> = info.split(',').map(str::trim).skip(1).collect();
+    let mut words = info.split(',').map(str::trim);
+    let is_commands = words.next() == Some(COMMANDS);
+    let attributes: Vec<&str> = words.collect();
     match attributes.as_slice() {
+        [] if is_commands => Ok(Ending::Unrun),
+        _ if is_commands => Err(format!("a cell of commands is written as ```{COMMANDS}, with nothing behind it")),
         [] => Ok(Ending::Good),
         ["should_panic"] => Ok(Ending::Red("Panic".to_owned())),
         ["deadlock"] => Ok(Ending::Red("Deadlock".to_owned())),
@@ -123,6 +134,8 @@ mod tests {
                 1,
             ),
             ("rust,deadlock,no_run", Ending::Good, 1),
+            ("threadbook", Ending::Unrun, 1),
+            ("threadbook,no_run", Ending::Good, 1),
         ] {
             let mut found = Vec::new();
             let role = read(3, info, "//@ shows: deadlocked main\nrun();", &mut found);

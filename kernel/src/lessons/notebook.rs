@@ -7,6 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::parse::{Cell, Ending, Lesson, Role};
+use crate::course::{Card, Exercise};
+
+/// What stands in a lesson where the list of all lessons is to be.
+const LIST: &str = "<!-- the lessons -->";
 
 /// The lessons before and after one, as a learner meets them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,6 +19,8 @@ pub struct Neighbours<'a> {
     pub previous: Option<&'a Lesson>,
     /// The one after.
     pub next: Option<&'a Lesson>,
+    /// All lessons, for a front page that lists them.
+    pub all: &'a [Lesson],
 }
 
 impl<'a> Neighbours<'a> {
@@ -23,6 +29,7 @@ impl<'a> Neighbours<'a> {
         Neighbours {
             previous: place.checked_sub(1).and_then(|before| lessons.get(before)),
             next: lessons.get(place + 1),
+            all: lessons,
         }
     }
 }
@@ -35,7 +42,10 @@ pub fn to_notebook(lesson: &Lesson, neighbours: &Neighbours<'_>) -> Value {
     for cell in &lesson.cells {
         let id = id(lesson, cells.len(), &cell.heading);
         cells.push(match &cell.role {
-            Role::Prose => json!({"cell_type": "markdown", "id": id, "metadata": {}, "source": lines(&cell.text)}),
+            Role::Prose => {
+                let text = cell.text.replace(LIST, &listed(neighbours.all));
+                json!({"cell_type": "markdown", "id": id, "metadata": {}, "source": lines(&text)})
+            }
             Role::Code { .. } => json!({
                 "cell_type": "code",
                 "execution_count": null,
@@ -54,11 +64,41 @@ pub fn to_notebook(lesson: &Lesson, neighbours: &Neighbours<'_>) -> Value {
         "metadata": {
             "kernelspec": {"display_name": "Rust (Threadbook)", "language": "rust", "name": "threadbook"},
             "language_info": {"file_extension": ".rs", "mimetype": "text/rust", "name": "rust", "pygments_lexer": "rust"},
-            "threadbook": {"lesson": lesson.name, "source_sha256": lesson.sha256},
+            "threadbook": about(lesson),
         },
         "nbformat": 4,
         "nbformat_minor": 5,
     })
+}
+
+/// What the kernel knows the lesson by, and the digest of its source.
+fn about(lesson: &Lesson) -> Value {
+    let mut about = serde_json::to_value(card(lesson)).expect("a card is text and numbers");
+    about["source_sha256"] = json!(lesson.sha256);
+    about
+}
+
+/// What the kernel shows of a lesson when it is asked: `:hint`, `:solution`, `:reset`, `:progress`.
+pub fn card(lesson: &Lesson) -> Card {
+    // What stays in the prose is told apart by `ignore`, which nobody needs to read.
+    let plain = |text: &str| text.replace("```rust,ignore", "```rust");
+    let exercises = lesson.exercises.iter().map(|exercise| Exercise {
+        number: exercise.id.clone(),
+        title: exercise.title.clone(),
+        start: exercise.stub.text.clone(),
+        hints: exercise
+            .hints
+            .iter()
+            .map(|hint| plain(&hint.text))
+            .collect(),
+        solution: Some(plain(&exercise.solution_text.text)),
+    });
+    Card {
+        lesson: lesson.name.clone(),
+        title: lesson.title.clone(),
+        minutes: lesson.minutes,
+        exercises: exercises.collect(),
+    }
 }
 
 /// Writes a notebook as `nbformat` does: sorted keys, one space of indentation, a newline at the end.
@@ -83,8 +123,9 @@ pub fn source(text: &Value) -> String {
 
 fn opening(lesson: &Lesson) -> String {
     let mut text = format!(
-        "# {}. {}\n\nAbout {} minutes.",
-        lesson.number, lesson.title, lesson.minutes
+        "# {}\n\nAbout {} minutes.",
+        numbered(lesson),
+        lesson.minutes
     );
     if !lesson.prerequisites.is_empty() {
         text += &format!(" Before it: {}.", lesson.prerequisites.join(", "));
@@ -96,13 +137,31 @@ fn opening(lesson: &Lesson) -> String {
     text
 }
 
+/// A lesson's title with its number. The front page, whose number is 0, has none.
+fn numbered(lesson: &Lesson) -> String {
+    match lesson.number {
+        0 => lesson.title.clone(),
+        number => format!("{number}. {}", lesson.title),
+    }
+}
+
+/// The lessons behind the front page, as a table: title and link, minutes, the first thing that one can do afterwards.
+fn listed(lessons: &[Lesson]) -> String {
+    let mut table = String::from("| lesson | minutes | afterwards you can |\n|---|---|---|\n");
+    for lesson in lessons.iter().filter(|lesson| lesson.number > 0) {
+        table += &format!(
+            "| [{}]({}.ipynb) | {} | {} |\n",
+            numbered(lesson),
+            lesson.name,
+            lesson.minutes,
+            lesson.goals.first().map_or("", String::as_str)
+        );
+    }
+    table.trim_end().to_owned()
+}
+
 fn way(neighbours: &Neighbours<'_>) -> Option<String> {
-    let link = |lesson: &Lesson| {
-        format!(
-            "[{}. {}]({}.ipynb)",
-            lesson.number, lesson.title, lesson.name
-        )
-    };
+    let link = |lesson: &Lesson| format!("[{}]({}.ipynb)", numbered(lesson), lesson.name);
     let previous = neighbours
         .previous
         .map(|lesson| format!("Previous lesson: {}", link(lesson)));
@@ -134,6 +193,7 @@ fn metadata(cell: &Cell) -> Value {
         }
         // nbclient obeys the first tag. JupyterLab knows only the second: its Run All goes on past an exercise that is not solved yet.
         Ending::Unsolved => json!(["skip-execution", "raises-exception"]),
+        Ending::Unrun => json!(["skip-execution"]),
     };
     json!({"tags": tags, "threadbook": ours})
 }
@@ -184,6 +244,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::LIST;
     use super::{Neighbours, source, text_of, to_notebook};
     use crate::lessons::{Lesson, parse};
 
@@ -257,6 +318,19 @@ mod tests {
                 want
             );
         }
+    }
+
+    #[test]
+    fn the_front_page_lists_the_lessons_behind_it() {
+        let mut lessons = [lesson("00_start"), lesson("01_a"), lesson("02_b")];
+        lessons[0].cells[0].text = format!("Read:\n\n{LIST}\n\nEnd.");
+        let notebook = to_notebook(&lessons[0], &Neighbours::of(&lessons, 0));
+        assert_eq!(
+            source(&notebook["cells"][1]["source"]),
+            "Read:\n\n| lesson | minutes | afterwards you can |\n|---|---|---|\n| [1. Ovens](01_a.ipynb) | 5 | bake |\n\
+             | [2. Ovens](02_b.ipynb) | 5 | bake |\n\nEnd."
+        );
+        assert!(source(&notebook["cells"][0]["source"]).starts_with("# Ovens\n"));
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub enum Ending {
     Red(String),
     /// Not executed when the course is built: red until the learner has solved the exercise.
     Unsolved,
+    /// Not executed when the course is built: what it shows is the learner's own, such as `:progress`.
+    Unrun,
 }
 
 /// Reads one lesson. `Err` holds every mistake, in order.

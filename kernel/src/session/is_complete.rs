@@ -93,10 +93,10 @@ struct Seen {
     end: usize,
 }
 
-/// Skips the lines at the beginning that are commands, such as `:dep rand` and `!ls`: each is complete in itself.
+/// Skips the lines at the beginning that are commands, such as `:dep rand`, `!ls` and `%hint`: each is complete in itself.
 pub fn without_commands(code: &str) -> &str {
     let mut rest = code;
-    while rest.trim_start().starts_with([':', '!']) {
+    while rest.trim_start().starts_with([':', '!', '%']) {
         rest = rest
             .trim_start()
             .split_once('\n')

@@ -181,6 +181,8 @@ struct Running {
     asks: bool,
     /// What of its expressions is still to be evaluated, and what the others gave. `Some` once the cell itself has come to its end.
     expressions: Option<Expressions>,
+    /// What the client is to do besides, when the cell has come to its end.
+    payload: Vec<Value>,
 }
 
 impl Session {
@@ -524,6 +526,7 @@ impl Session {
             execution_count: self.execution_count,
             asks: false,
             expressions: None,
+            payload: Vec::new(),
         };
         let task = match &running.work {
             Work::Execute(execute) => {
@@ -726,6 +729,9 @@ impl Session {
             }
             (None, Work::Execute(execute)) => {
                 let asked = std::mem::take(&mut execute.user_expressions);
+                running
+                    .payload
+                    .extend(outcome.cell.as_deref().map(reply::replacement));
                 self.show_outcome(&running, outcome.clone(), out);
                 if failed || asked.is_empty() {
                     return self.end_cell(running, outcome.error.as_ref(), &Map::new(), out);
@@ -813,6 +819,7 @@ impl Session {
             channel,
             work,
             execution_count,
+            payload,
             ..
         } = running;
         let Work::Execute(execute) = work else {
@@ -826,7 +833,12 @@ impl Session {
         finish(
             channel,
             asker,
-            Some(reply::executed(execution_count, error, expressions, &[])),
+            Some(reply::executed(
+                execution_count,
+                error,
+                expressions,
+                &payload,
+            )),
             out,
         );
         if error.is_some() && execute.stop_on_error {

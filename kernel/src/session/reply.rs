@@ -101,6 +101,11 @@ pub fn page(bundle: &MimeBundle) -> Value {
     json!({"source": "page", "data": bundle, "start": 0})
 }
 
+/// Puts another text into the cell that was run. JupyterLab does, terminals offer it for the next input, and others do nothing.
+pub fn replacement(text: &str) -> Value {
+    json!({"source": "set_next_input", "text": text, "replace": true})
+}
+
 /// What one of `user_expressions` gave.
 pub fn expression(outcome: Outcome) -> Value {
     Value::Object(match outcome.error {

@@ -187,6 +187,7 @@ fn a_cell_prints_draws_and_gives_a_value() {
         picture: Some(text("two lanes")),
         result: Some(text("3")),
         error: None,
+        cell: None,
     };
     converse(
         "one good cell",
@@ -461,6 +462,7 @@ fn a_silent_cell_is_not_counted_and_shows_nothing() {
         picture: Some(text("lanes")),
         result: Some(text("3")),
         error: None,
+        cell: None,
     };
     converse(
         "silent",
@@ -1218,6 +1220,29 @@ fn what_a_cell_was_and_gave_is_kept_for_later_sessions() {
             []
         );
     }
+}
+
+#[test]
+fn a_text_that_is_to_stand_in_the_cell_goes_to_its_client_alone() {
+    let mut session = session();
+    session.handle(run(1, ":reset"));
+    let outcome = Outcome {
+        cell: Some("fn f() {}".into()),
+        ..Outcome::default()
+    };
+    let said = session.handle(Input::Evaluator(Event::Finished { job: 1, outcome }));
+    let payloads: Vec<&Value> = said
+        .iter()
+        .filter_map(|output| match output {
+            Output::Reply { content, .. } => content.get("payload"),
+            Output::Publish { content, .. } => content.get("payload"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        payloads,
+        [&json!([{"source": "set_next_input", "text": "fn f() {}", "replace": true}])]
+    );
 }
 
 #[test]
