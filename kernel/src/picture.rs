@@ -2,7 +2,7 @@
 
 use crate::cell::{JobId, MimeBundle};
 use crate::evaluator::CellLine;
-use crate::render::{self, Place};
+use crate::render::{self, Options, Place};
 use std::collections::HashMap;
 use threadbook_timeline::fold::{Known, Object, Timeline, fold_knowing};
 use threadbook_timeline::trace::Trace;
@@ -61,7 +61,12 @@ impl Pictures {
             let place_of = |site| {
                 line_of_site(site).map(|CellLine { cell, line, text }| Place { cell, line, text })
             };
-            let picture = render::draw(&timeline, &place_of, &format!("threadbook-{job}"));
+            let picture = render::draw(
+                &timeline,
+                &place_of,
+                &format!("threadbook-{job}"),
+                &Options::default(),
+            );
             MimeBundle::from_iter([
                 ("text/html".to_owned(), picture.html.into()),
                 ("text/plain".to_owned(), picture.text.into()),

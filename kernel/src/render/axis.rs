@@ -3,19 +3,21 @@
 use threadbook_timeline::fold::{Nanos, State, Timeline};
 use threadbook_timeline::format::MAIN_TASK;
 
+use super::Axis;
+
 /// Where moments go.
-pub struct Axis {
+pub struct Scale {
     end: Nanos,
     /// Every moment at which something happened, when each gets a column of its own.
     steps: Option<Vec<Nanos>>,
 }
 
-impl Axis {
+impl Scale {
     /// Chooses the axis: steps when most of what there is to see would be narrower than 1/500 of the whole, a pixel or two; else wall time.
     ///
     /// What there is to see are the waits, sleeps and computations, and where there are none, the lives of the tasks. Not the gaps between events: a
     /// lock that is taken at once is five events within a microsecond, beside waits of milliseconds that are the point of the picture.
-    pub fn of(timeline: &Timeline) -> Axis {
+    pub fn of(timeline: &Timeline, chosen: Axis) -> Scale {
         let mut moments: Vec<Nanos> = vec![timeline.start, timeline.end];
         for lane in &timeline.lanes {
             moments.extend(
@@ -77,8 +79,12 @@ impl Axis {
             .iter()
             .filter(|width| width.saturating_mul(500) < timeline.end.0)
             .count();
-        let crowded = moments.len() > 3 && narrow * 2 > widths.len();
-        Axis {
+        let crowded = match chosen {
+            Axis::Auto => moments.len() > 3 && narrow * 2 > widths.len(),
+            Axis::Wall => false,
+            Axis::Steps => true,
+        };
+        Scale {
             end: timeline.end,
             steps: crowded.then_some(moments),
         }
@@ -193,7 +199,7 @@ mod tests {
             ("main spawn a; a exit; main end", false),
             ("", false),
         ] {
-            let axis = Axis::of(&fold(&trace(script)));
+            let axis = Scale::of(&fold(&trace(script)), Axis::Auto);
             assert_eq!(axis.counts_steps(), want, "{script}");
             assert!(
                 axis.ticks()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use threadbook_timeline::fold::{EdgeKind, Lane, LaneEnd, State};
 use threadbook_timeline::format::{Cause, Engine, MAIN_TASK, Reason};
 
-use super::axis::Axis;
+use super::axis::Scale;
 use super::words::Words;
 
 /// How many edges are listed; the others are counted.
@@ -13,7 +13,7 @@ const MOST_EDGES: usize = 500;
 const MOST_PAIRED: usize = 64;
 
 /// Lists all of it.
-pub fn facts(words: &Words<'_>, axis: &Axis) -> Value {
+pub fn facts(words: &Words<'_>, axis: &Scale) -> Value {
     let timeline = words.timeline;
     let lanes: Vec<Value> = timeline
         .lanes

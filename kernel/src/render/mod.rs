@@ -38,12 +38,36 @@ const MOST_HTML: usize = 60_000;
 /// How many lanes are drawn; with more tasks than that, one less, and a line that says how many are left out.
 const MOST_LANES: usize = 40;
 
+/// What the learner may choose about pictures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What the horizontal axis counts.
+    pub axis: Axis,
+}
+
+/// What the horizontal axis counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Axis {
+    /// Time, or steps where most of what there is to see would be too narrow.
+    #[default]
+    Auto,
+    /// Time.
+    Wall,
+    /// Steps: one column for each moment at which something happened.
+    Steps,
+}
+
 /// Draws a timeline. `place_of` finds the line of a site, or `None` when it lies in no cell; `id` sets this picture's style apart from others on the page.
 ///
 /// Takes a few milliseconds. Never fails: a timeline without lanes gives an empty picture.
-pub fn draw(timeline: &Timeline, place_of: &dyn Fn(u16) -> Option<Place>, id: &str) -> Picture {
+pub fn draw(
+    timeline: &Timeline,
+    place_of: &dyn Fn(u16) -> Option<Place>,
+    id: &str,
+    options: &Options,
+) -> Picture {
     let words = words::Words { timeline, place_of };
-    let axis = axis::Axis::of(timeline);
+    let axis = axis::Scale::of(timeline, options.axis);
     let text = text::draw(&words, &axis);
     // Less detail until it fits: how many spans, edges, hover texts and table rows there are is a matter of this one number.
     let mut detail = 400;
@@ -93,7 +117,7 @@ mod tests {
                 text: String::new(),
             })
         };
-        draw(&fold(&trace(script)), &place_of, "t")
+        draw(&fold(&trace(script)), &place_of, "t", &Options::default())
     }
 
     #[test]
@@ -360,7 +384,7 @@ mod tests {
             until: 400_000,
         });
         trace.dropped = 1_234_567;
-        let picture = draw(&fold(&trace), &|_| None, "t");
+        let picture = draw(&fold(&trace), &|_| None, "t", &Options::default());
         insta::assert_snapshot!(picture.text, @r"
         main      ##########################################################################JJJ# done
         ada       .-----####?????????????????????????????????????????????????##................. done
@@ -409,7 +433,7 @@ mod tests {
                 text: String::new(),
             })
         };
-        let picture = draw(&fold(&trace(script)), &place_of, "t");
+        let picture = draw(&fold(&trace(script)), &place_of, "t", &Options::default());
         let list = picture
             .text
             .split_once("still alive")
@@ -596,7 +620,7 @@ mod tests {
                 text: "  oven.lock()".into(),
             })
         };
-        let html = draw(&fold(&trace("main spawn ada; main take oven; @100 ada want oven :7; @1900 main release oven; ada take oven")), &place_of, "t").html;
+        let html = draw(&fold(&trace("main spawn ada; main take oven; @100 ada want oven :7; @1900 main release oven; ada take oven")), &place_of, "t", &Options::default()).html;
         let want =
             "ada waited 1.8 ms for lock `oven` (cell 4 line 7: `oven.lock()`); let go by main";
         assert!(html.contains(want), "{html}");
@@ -606,11 +630,11 @@ mod tests {
     fn the_same_timeline_gives_the_same_bytes_and_no_id_gets_out_of_its_attribute() {
         let timeline = fold(&trace(BUSY));
         assert_eq!(
-            draw(&timeline, &|_| None, "a"),
-            draw(&timeline, &|_| None, "a")
+            draw(&timeline, &|_| None, "a", &Options::default()),
+            draw(&timeline, &|_| None, "a", &Options::default())
         );
         assert!(
-            draw(&timeline, &|_| None, "a\"><script>")
+            draw(&timeline, &|_| None, "a\"><script>", &Options::default())
                 .html
                 .starts_with("<div id=\"tb-ascript\">")
         );
@@ -637,7 +661,7 @@ mod tests {
                 text: "let mut till = till.lock().unwrap();".into(),
             })
         };
-        let picture = draw(&timeline, &place_of, "many");
+        let picture = draw(&timeline, &place_of, "many", &Options::default());
         assert!(
             picture.html.len() < MOST_HTML,
             "{} bytes",
@@ -732,7 +756,7 @@ mod tests {
                     ..event
                 });
             }
-            let picture = draw(&fold(&trace), &|_| None, "t");
+            let picture = draw(&fold(&trace), &|_| None, "t", &Options::default());
             tags_of(&picture.html);
             assert!(!picture.html.contains("NaN"));
         }
@@ -740,7 +764,7 @@ mod tests {
 
     #[test]
     fn nothing_recorded_draws_nothing_and_does_not_fail() {
-        let picture = draw(&Timeline::default(), &|_| None, "t");
+        let picture = draw(&Timeline::default(), &|_| None, "t", &Options::default());
         tags_of(&picture.html);
         assert_eq!(picture.json["lanes"], serde_json::json!([]));
     }

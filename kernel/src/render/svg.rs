@@ -11,7 +11,7 @@ use std::fmt::Write;
 use threadbook_timeline::fold::{Edge, EdgeKind, Lane, LaneEnd, Nanos, Object, Span, State};
 use threadbook_timeline::format::{Cause, ObjectKind, Reason};
 
-use super::axis::{Axis, duration};
+use super::axis::{Scale, duration};
 use super::words::{LEFT_ALIVE, Words};
 use super::{left_out, shown_lanes};
 
@@ -64,7 +64,7 @@ ID .depth{fill:#56b4e9;opacity:.75}ID .held{fill:#e69f00;opacity:.55;stroke:#e69
 ID details{font-size:11px}ID td,ID th{text-align:left;padding:1px 8px}";
 
 /// Draws all of it; `detail` bounds how many spans, hover texts and table rows there are.
-pub fn draw(words: &Words<'_>, axis: &Axis, id: &str, text: &str, detail: usize) -> String {
+pub fn draw(words: &Words<'_>, axis: &Scale, id: &str, text: &str, detail: usize) -> String {
     let id: String = id
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
@@ -82,7 +82,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis, id: &str, text: &str, detail: usize)
 
 struct Sheet<'a> {
     words: &'a Words<'a>,
-    axis: &'a Axis,
+    axis: &'a Scale,
     prefix: String,
     lanes: &'a [Lane],
     row: HashMap<u32, usize>,
@@ -98,7 +98,7 @@ struct Sheet<'a> {
 }
 
 impl<'a> Sheet<'a> {
-    fn new(words: &'a Words<'a>, axis: &'a Axis, prefix: String) -> Sheet<'a> {
+    fn new(words: &'a Words<'a>, axis: &'a Scale, prefix: String) -> Sheet<'a> {
         let lanes = shown_lanes(words.timeline);
         let counted = |object: &&Object| {
             !object.counter.is_empty()

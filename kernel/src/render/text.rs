@@ -5,7 +5,7 @@ use std::fmt::Write;
 use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State};
 use threadbook_timeline::format::{Cause, Reason};
 
-use super::axis::{Axis, duration};
+use super::axis::{Scale, duration};
 use super::words::{LEFT_ALIVE, Words};
 use super::{left_out, shown_lanes};
 
@@ -15,7 +15,7 @@ const COLUMNS: usize = 100;
 const MOST_WAITS: usize = 24;
 
 /// Draws all of it.
-pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
+pub fn draw(words: &Words<'_>, axis: &Scale) -> String {
     let timeline = words.timeline;
     let lanes = shown_lanes(timeline);
     let label = lanes
@@ -115,7 +115,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
 }
 
 /// One lane: each bucket shows the state that fills most of it, and a wait before all others when it has no length of its own.
-fn bars(lane: &Lane, end: Nanos, axis: &Axis, buckets: usize) -> String {
+fn bars(lane: &Lane, end: Nanos, axis: &Scale, buckets: usize) -> String {
     let mut best = vec![(0.0, '.'); buckets];
     let last = lane.ended.unwrap_or(end);
     for span in &lane.spans {
