@@ -3,10 +3,19 @@
 //! Pure: the same timeline gives the same bytes. Knows nothing of Jupyter, of evcxr, or of how a line of a cell is found (`place_of` tells).
 
 mod axis;
+mod explain;
 mod json;
+pub mod perfetto;
+pub mod standalone;
 mod svg;
+mod table;
 mod text;
 mod words;
+
+pub use explain::{explain, waits_now};
+pub use standalone::standalone as as_file;
+pub use svg::escaped;
+pub use table::in_words;
 
 use serde_json::Value;
 use threadbook_timeline::fold::{Lane, Timeline};
@@ -230,7 +239,7 @@ mod tests {
             "title=\"ada: ended by the deadlock\"",
             "title=\"ada waits for lock `sugar`, and so for grace\"",
             "waited 280 µs, in vain: deadlock",
-            "A deadlock: 2 waits were in vain.",
+            "; a deadlock: 2 waits were in vain;",
         ] {
             assert!(picture.html.contains(words), "{words}");
         }
@@ -570,7 +579,8 @@ mod tests {
             assert!(tags.iter().any(|tag| tag == "svg"), "{name}");
             let known = [
                 "div", "style", "pre", "svg", "defs", "pattern", "rect", "circle", "path", "g",
-                "b", "i", "p", "details", "summary", "table", "tr", "th", "td",
+                "b", "i", "p", "br", "img", "details", "summary", "table", "caption", "thead",
+                "tbody", "tr", "th", "td",
             ];
             assert!(
                 tags.iter().all(|tag| known.contains(&tag.as_str())),

@@ -12,10 +12,11 @@ use threadbook_timeline::fold::{Edge, EdgeKind, Lane, LaneEnd, Nanos, Object, Sp
 use threadbook_timeline::format::{Cause, ObjectKind, Reason};
 
 use super::axis::{Scale, duration};
+use super::standalone::{Hover, Label};
 use super::words::{LEFT_ALIVE, Words};
-use super::{left_out, shown_lanes};
+use super::{left_out, shown_lanes, table};
 
-const WIDTH_PX: f64 = 940.0;
+pub const WIDTH_PX: f64 = 940.0;
 const PLOT_PX: f64 = 140.0;
 const PLOT_END_PX: f64 = WIDTH_PX - 28.0;
 const TOP_PX: f64 = 22.0;
@@ -65,39 +66,47 @@ ID details{font-size:11px}ID td,ID th{text-align:left;padding:1px 8px}";
 
 /// Draws all of it; `detail` bounds how many spans, hover texts and table rows there are.
 pub fn draw(words: &Words<'_>, axis: &Scale, id: &str, text: &str, detail: usize) -> String {
-    let id: String = id
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
-        .collect();
-    let mut sheet = Sheet::new(words, axis, format!("tb-{id}"));
-    sheet.grid();
-    sheet.gap();
-    sheet.edges();
-    sheet.rings();
-    sheet.lanes(detail);
-    sheet.objects();
-    sheet.legend();
-    sheet.html(text, detail)
+    Sheet::drawn(words, axis, id, detail).html(text, detail)
 }
 
-struct Sheet<'a> {
+/// A picture under way: what is drawn so far.
+pub struct Sheet<'a> {
     words: &'a Words<'a>,
     axis: &'a Scale,
-    prefix: String,
+    pub prefix: String,
     lanes: &'a [Lane],
     row: HashMap<u32, usize>,
     objects: Vec<&'a Object>,
-    shapes: String,
+    pub shapes: String,
     labels: String,
     hovers: Vec<(f64, String)>,
+    pub placed: Vec<Label>,
+    pub areas: Vec<Hover>,
     looks: BTreeSet<usize>,
     edge_kinds: BTreeSet<EdgeKind>,
     has_rings: bool,
     arrows_left_out: usize,
-    bottom: f64,
+    pub bottom: f64,
 }
 
 impl<'a> Sheet<'a> {
+    /// A whole picture, not yet as HTML.
+    pub fn drawn(words: &'a Words<'a>, axis: &'a Scale, id: &str, detail: usize) -> Sheet<'a> {
+        let id: String = id
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
+            .collect();
+        let mut sheet = Sheet::new(words, axis, format!("tb-{id}"));
+        sheet.grid();
+        sheet.gap();
+        sheet.edges();
+        sheet.rings();
+        sheet.lanes(detail);
+        sheet.objects();
+        sheet.legend();
+        sheet
+    }
+
     fn new(words: &'a Words<'a>, axis: &'a Scale, prefix: String) -> Sheet<'a> {
         let lanes = shown_lanes(words.timeline);
         let counted = |object: &&Object| {
@@ -133,6 +142,8 @@ impl<'a> Sheet<'a> {
             shapes: String::new(),
             labels: String::new(),
             hovers: Vec::new(),
+            placed: Vec::new(),
+            areas: Vec::new(),
             looks: BTreeSet::new(),
             edge_kinds: BTreeSet::new(),
             has_rings: false,
@@ -149,7 +160,13 @@ impl<'a> Sheet<'a> {
         TOP_PX + LANE_PX * (row as f64 + 0.5)
     }
 
-    fn label(&mut self, class: &str, x: f64, y: f64, text: &str) {
+    fn label(&mut self, class: &'static str, x: f64, y: f64, text: &str) {
+        self.placed.push(Label {
+            class,
+            x,
+            y,
+            text: text.to_owned(),
+        });
         let class = if class.is_empty() {
             String::new()
         } else {
@@ -168,6 +185,11 @@ impl<'a> Sheet<'a> {
         } else {
             (x, width)
         };
+        self.areas.push(Hover {
+            area: (x, y, width, height),
+            weight,
+            text: text.to_owned(),
+        });
         let place = format!("left:{x:.0}px;top:{y:.0}px;width:{width:.0}px;height:{height:.0}px");
         self.hovers.push((
             weight,
@@ -768,25 +790,38 @@ impl<'a> Sheet<'a> {
         self.bottom = y + 10.0;
     }
 
-    fn html(mut self, text: &str, detail: usize) -> String {
-        let height = self.bottom.ceil();
+    /// The style sheet of this picture alone.
+    pub fn style(&self) -> String {
         // The lengths first: there is an `ID` in `WIDTH`.
-        let style = STYLE
+        STYLE
             .replace("WIDTH", &WIDTH_PX.to_string())
-            .replace("HEIGHT", &height.to_string())
+            .replace("HEIGHT", &self.bottom.ceil().to_string())
             .replace("ID", &format!("#{}", self.prefix))
-            .replace("PRE", &self.prefix);
-        // The heaviest stay; a small one lies above a large one, where the mouse finds it.
-        self.hovers.sort_by(|a, b| b.0.total_cmp(&a.0));
-        self.hovers.truncate(detail);
-        let hovers: String = self.hovers.into_iter().map(|(_, hover)| hover).collect();
+            .replace("PRE", &self.prefix)
+    }
+
+    /// The textures.
+    pub fn patterns(&self) -> String {
         let prefix = &self.prefix;
-        let patterns = format!(
+        format!(
             "<defs><pattern id=\"{prefix}-lock\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" fill=\"#d55e00\" opacity=\".22\"/><rect width=\"2.4\" height=\"6\" fill=\"#d55e00\"/></pattern>\
              <pattern id=\"{prefix}-chan\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\"><rect width=\"6\" height=\"6\" fill=\"#0072b2\" opacity=\".18\"/><circle cx=\"3\" cy=\"3\" r=\"1.5\" fill=\"#0072b2\"/></pattern>\
              <pattern id=\"{prefix}-wait\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\"><rect width=\"5\" height=\"5\" fill=\"#cc79a7\" opacity=\".25\"/><rect width=\"2\" height=\"5\" fill=\"#cc79a7\"/></pattern>\
              <pattern id=\"{prefix}-dead\" width=\"7\" height=\"7\" patternUnits=\"userSpaceOnUse\"><rect width=\"7\" height=\"7\" fill=\"#000\"/><path d=\"M1.5 1.5l4 4m0-4l-4 4\" stroke=\"#fff\" stroke-width=\"1.1\"/></pattern></defs>"
-        );
+        )
+    }
+
+    fn html(mut self, text: &str, detail: usize) -> String {
+        let height = self.bottom.ceil();
+        let (style, patterns) = (self.style(), self.patterns());
+        // The heaviest stay; a small one lies above a large one, where the mouse finds it.
+        self.hovers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        self.hovers.truncate(detail);
+        let hovers: String = std::mem::take(&mut self.hovers)
+            .into_iter()
+            .map(|(_, hover)| hover)
+            .collect();
+        let prefix = &self.prefix;
         let mut footer = self.words.footer();
         if self.arrows_left_out > 0 {
             _ = write!(
@@ -816,76 +851,14 @@ impl<'a> Sheet<'a> {
             self.shapes,
             self.labels,
             escaped(&footer),
-            table(self.words, self.lanes, detail),
+            table::html(
+                self.words,
+                &self.lanes.iter().collect::<Vec<_>>(),
+                detail / 3,
+                false
+            ),
         )
     }
-}
-
-/// All that hover texts hold, as rows: a task's sums, then its waits.
-fn table(words: &Words<'_>, lanes: &[Lane], detail: usize) -> String {
-    let mut rows = Vec::new();
-    for lane in lanes {
-        let (ran, _) = words.sums(lane);
-        rows.push([
-            lane.name.clone(),
-            format!("ran {}; {}", duration(ran), words.end(lane)),
-            String::new(),
-            String::new(),
-            String::new(),
-        ]);
-        for span in &lane.spans {
-            let long = duration(Nanos(span.until(words.timeline.end).0 - span.from.0));
-            let (did, awaited) = match span.state {
-                State::Blocked { reason, object } => {
-                    let in_vain = if span.deadlocked.is_some() {
-                        ", in vain: deadlock"
-                    } else {
-                        ""
-                    };
-                    (
-                        format!("waited {long}{in_vain}"),
-                        words.awaited(reason, object),
-                    )
-                }
-                State::Sleeping => (format!("slept {long}"), String::new()),
-                State::Computing => (format!("computed for {long}"), String::new()),
-                State::Unknown => (format!("not kept: {long}"), String::new()),
-                State::Running | State::Ready => continue,
-            };
-            let by = span
-                .woken_by
-                .map_or(String::new(), |by| words.task(by).to_owned());
-            let place = words.place(span.site);
-            rows.push([
-                lane.name.clone(),
-                did,
-                awaited,
-                by,
-                place
-                    .trim_start_matches(" (")
-                    .trim_end_matches(')')
-                    .to_owned(),
-            ]);
-        }
-    }
-    let most = detail / 3;
-    let more = rows.len().saturating_sub(most);
-    let mut html = String::from("<details><summary>as a table</summary><table><tr>");
-    for head in ["task", "did", "waited for", "let go by", "where"] {
-        _ = write!(html, "<th>{head}</th>");
-    }
-    html += "</tr>";
-    for row in rows.iter().take(most) {
-        html += "<tr>";
-        for cell in row {
-            _ = write!(html, "<td>{}</td>", escaped(cell));
-        }
-        html += "</tr>";
-    }
-    if more > 0 {
-        _ = write!(html, "<tr><td>and {more} more rows</td></tr>");
-    }
-    html + "</table></details>"
 }
 
 fn look(span: &Span) -> usize {
@@ -940,7 +913,7 @@ fn shortened(name: &str, most: usize) -> String {
 }
 
 /// Text as it may stand in an attribute or between tags. Control characters, which no XML may hold, become blanks.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -950,7 +923,7 @@ fn escaped(text: &str) -> String {
             '"' => safe += "&quot;",
             '\'' => safe += "&#39;",
             '\n' => safe.push('\n'),
-            c if c.is_control() => safe.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => safe.push(' '),
             c => safe.push(c),
         }
     }

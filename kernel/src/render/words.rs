@@ -179,7 +179,7 @@ impl Words<'_> {
     }
 
     /// What a task does that is alive at the end, and what is known of who could end its wait.
-    fn does(&self, lane: &Lane) -> String {
+    pub fn does(&self, lane: &Lane) -> String {
         let name = &lane.name;
         let Some(span) = lane.spans.last() else {
             return format!("{name} is alive");
@@ -282,15 +282,15 @@ impl Words<'_> {
             .count()
         {
             0 => {}
-            1 => label += ". A deadlock: one wait was in vain",
-            many => label += &format!(". A deadlock: {many} waits were in vain"),
+            1 => label += "; a deadlock: one wait was in vain",
+            many => label += &format!("; a deadlock: {many} waits were in vain"),
         }
         let longest = waits()
             .filter(|(_, span)| matches!(span.state, State::Blocked { .. }))
             .max_by_key(|(_, span)| span.until(timeline.end).0 - span.from.0);
         match longest {
-            Some((lane, span)) => label + ". The longest wait: " + &self.span(lane, span) + ".",
-            None => label + ". Nobody waited for anybody.",
+            Some((lane, span)) => label + "; the longest wait: " + &self.span(lane, span) + ".",
+            None => label + "; nobody waited for anybody.",
         }
     }
 
