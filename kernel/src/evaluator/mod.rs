@@ -13,6 +13,7 @@ mod copies;
 mod deadlock;
 mod diagnostics;
 mod hints;
+mod live;
 mod output;
 mod scan;
 mod scoped;
@@ -27,15 +28,16 @@ mod warnings;
 pub mod worker;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
-use crate::picture::{Drawn, Pictures};
+use crate::picture::{Drawn, Form, Of, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
 use budget::Budget;
 use channel::{Channel, Packet, Receiver};
-use commands::{Backtrace, Command as Ours};
+use commands::{Backtrace, Command as Ours, Timeline};
 use context::{Context, Failure, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
 use deadlock::Report;
+use live::{Live, Watched};
 use nix::sys::signal::{Signal, kill};
 pub use output::Events;
 use output::{Reader, Record, Shared, Waiting};
@@ -386,7 +388,7 @@ struct Running {
     context: Option<Context>,
     folder: WorkFolder,
     home: PreludeHome,
-    trace: TraceMemory,
+    trace: Arc<TraceMemory>,
     sender: Channel,
     synced: mpsc::Receiver<u64>,
     shared: Shared,
@@ -397,6 +399,8 @@ struct Running {
     interrupted: Arc<AtomicBool>,
     recording: u32,
     pictures: Pictures,
+    /// What draws a cell while it runs.
+    live: Live,
     last_sync: u64,
     /// The learner was told that there is no copy of the process.
     told_no_snapshot: bool,
@@ -428,6 +432,8 @@ struct Extras {
     answers: Vec<MimeBundle>,
     /// Hints, notes and warnings, each some lines.
     notes: Vec<String>,
+    /// What a command could not do, though the cell itself is good.
+    failed: Option<String>,
 }
 
 impl Running {
@@ -440,7 +446,7 @@ impl Running {
         let home = PreludeHome::locate()?;
         prepare_home(&home)?;
         let folder = home.work_folder()?;
-        let trace = TraceMemory::new().map_err(system("shared memory for the trace"))?;
+        let trace = Arc::new(TraceMemory::new().map_err(system("shared memory for the trace"))?);
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
         let stdin = Stdin::new(folder.path().join("stdin"))
             .map_err(system("a FIFO in the kernel's folder"))?;
@@ -457,9 +463,12 @@ impl Running {
         let output_limit = Arc::new(AtomicU64::new(budget::AT_FIRST));
         let (synced_sender, synced) = mpsc::channel();
         let sources = Sources::default();
+        let live = Live::start(Arc::clone(&trace), sources.clone(), Arc::clone(events))
+            .map_err(system("a thread"))?;
         let reader = Reader {
             receiver: Receiver::new(receiver),
             shared: shared.clone(),
+            live: live.clone(),
             stdin: stdin.clone(),
             sources: sources.clone(),
             generated: folder.path().join("src/lib.rs"),
@@ -490,6 +499,7 @@ impl Running {
             interrupted,
             recording: 0,
             pictures: Pictures::default(),
+            live,
             last_sync: 0,
             told_no_snapshot: false,
             environment: BTreeMap::new(),
@@ -610,6 +620,15 @@ impl Running {
                     false => "no copy of the process is left: a cell that ends the process costs all variables".to_owned(),
                 }
             }
+            Ours::Timeline(wanted) => {
+                match wanted {
+                    Timeline::Form(form) => self.pictures.form = form,
+                    Timeline::Live(live) => self.pictures.live = live,
+                    Timeline::Say => {}
+                    Timeline::Save(_) | Timeline::Explain => return Ok(None),
+                }
+                self.pictures.said()
+            }
             Ours::Warnings(wanted) => {
                 self.shows_warnings = wanted.unwrap_or(self.shows_warnings);
                 match self.shows_warnings {
@@ -664,11 +683,20 @@ impl Running {
                     Event::Finished { job, outcome }
                 }
                 Job::Complete { job, code, cursor } => {
+                    let ours = commands::complete(&code, cursor);
                     let answer = self
                         .context
                         .as_mut()
                         .and_then(|context| context.complete(&code, cursor));
-                    let (start, end, matches) = answer.unwrap_or((cursor, cursor, Vec::new()));
+                    let (mut start, end, mut matches) =
+                        answer.unwrap_or((cursor, cursor, Vec::new()));
+                    if let Some((begins, ours)) = ours {
+                        // Behind a command's name only we know what may stand.
+                        matches.retain(|theirs| start == begins && !ours.contains(theirs));
+                        matches.extend(ours);
+                        matches.sort_by(|a, b| a.text.cmp(&b.text));
+                        start = begins;
+                    }
                     Event::Completed {
                         job,
                         start,
@@ -714,7 +742,12 @@ impl Running {
         };
         let mut extras = Extras::default();
         self.set_up_worker();
+        // These are about the picture of this cell, when it draws one.
+        let mut about_the_picture = Vec::new();
         for command in split.ours {
+            if let Ours::Timeline(about @ (Timeline::Save(_) | Timeline::Explain)) = &command {
+                about_the_picture.push(about.clone());
+            }
             match self.command(command) {
                 Ok(answer) => extras.answers.extend(answer),
                 Err(error) => {
@@ -741,6 +774,14 @@ impl Running {
             .has_dep
             .then(|| compiling::Progress::begin(job, &self.events));
         let code = split.rest.as_str();
+        if self.pictures.live && self.pictures.form != Form::Off {
+            self.live.arm(Watched {
+                job,
+                number,
+                recording: self.recording,
+                so_far: self.pictures.so_far(),
+            });
+        }
         let (mut result, mut ends) = self.run_whatever_it_keeps(code);
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
@@ -780,7 +821,26 @@ impl Running {
         // Tasks of earlier cells may get stuck while this one runs: it is not to blame.
         let is_old = |report: &mut Report| report.tasks().all(|task| self.pictures.know_task(task));
         let late: Vec<Report> = record.deadlocks.extract_if(.., is_old).collect();
-        let drawn = self.pictures.draw(&trace, &place_of, job);
+        let of = Of {
+            job,
+            number,
+            // A process that died has no last event: what it did then lasted until its end.
+            ran: record.death.and(record.began).map(|began| began.elapsed()),
+        };
+        let shown = self.live.end();
+        let mut drawn = self.pictures.draw(&trace, &place_of, of, shown.is_some());
+        if let Some(id) = shown
+            && let Some(bundle) = drawn.picture.take()
+        {
+            let job = Some(job);
+            (self.events)(Event::Update { job, id, bundle });
+        }
+        for about in about_the_picture {
+            match self.about_the_picture(&about) {
+                Ok(answer) => extras.answers.push(answer),
+                Err(why) => extras.failed = Some(why),
+            }
+        }
         for report in late {
             let reader = deadlock::Reader {
                 task: &|task| drawn.names.task(task),
@@ -812,6 +872,26 @@ impl Running {
             moved,
         };
         self.outcome(job, result, &ran, &cell, drawn, extras)
+    }
+
+    /// Answers what is asked of this cell's picture, or else of the last one.
+    fn about_the_picture(&self, asked: &Timeline) -> Result<MimeBundle, String> {
+        let said = match asked {
+            Timeline::Explain => {
+                let none = "there is no picture yet: run a cell that starts threads or waits, then ask what it shows";
+                return self.pictures.explain().ok_or_else(|| none.to_owned());
+            }
+            Timeline::Save(name) => {
+                let here = std::env::current_dir()
+                    .map_err(|error| format!("the current folder is not to be had: {error}"))?;
+                self.pictures
+                    .save(name, &here)
+                    .map_err(|error| error.to_string())?
+            }
+            Timeline::Say | Timeline::Form(_) | Timeline::Live(_) => self.pictures.said(),
+        };
+        let said = ("text/plain".to_owned(), said.into());
+        Ok(MimeBundle::from_iter([said]))
     }
 
     /// Tells what a cell that ran should know of the copies of its process: that it runs in one, or that there is none, once.
@@ -935,6 +1015,13 @@ impl Running {
             extras.answers.push(bundle);
         }
         values.splice(0..0, extras.answers);
+        let error = match (error, extras.failed) {
+            (None, Some(why)) => Some(verdict::refused(&why)),
+            (error, why) => {
+                extras.notes.extend(why);
+                error
+            }
+        };
         if error.is_none() && record.begun && self.shows_warnings {
             extras.notes.extend(self.warnings(cell));
         }
@@ -992,6 +1079,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stdin.close();
+        self.live.close();
     }
 }
 

@@ -8,6 +8,7 @@ use super::budget::Budget;
 use super::channel::{CellEnd, Death, Packet, Receiver};
 use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
+use super::live::Live;
 use super::sources::{Sources, build_number};
 use super::stdin::{Asked, Stdin};
 use super::told::{self, Parts, Told};
@@ -39,6 +40,8 @@ pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Record {
     /// The worker was told to run it.
     pub begun: bool,
+    /// When.
+    pub began: Option<Instant>,
     /// It came to its end.
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
@@ -225,6 +228,8 @@ pub struct Reader {
     pub receiver: Receiver,
     /// What the evaluator sees of it.
     pub shared: Shared,
+    /// What draws the cell while it runs.
+    pub live: Live,
     /// Where questions of cells go.
     pub stdin: Stdin,
     /// Where lines of generated files are looked up, and where each new file is entered.
@@ -292,7 +297,12 @@ impl Reader {
             Packet::Begin(path) => {
                 let generated = std::fs::read_to_string(&self.generated).unwrap_or_default();
                 self.sources.enter(build_number(&path), &generated);
-                self.shared.lock().record.begun = true;
+                {
+                    let record = &mut self.shared.lock().record;
+                    record.begun = true;
+                    record.began = Some(Instant::now());
+                }
+                self.live.begin();
             }
             Packet::Stdout(bytes) => self.text(StreamName::Stdout, &bytes),
             Packet::Stderr(bytes) => self.text(StreamName::Stderr, &bytes),
@@ -485,8 +495,19 @@ impl Reader {
             let known = self.cells.iter().find(|known| known.0 == cell);
             known.map_or(running, |known| Some(known.1))
         };
+        if let Told::Clear { cell, wait } = told {
+            let job = job_of(cell);
+            let clear = || (self.events)(Event::ClearOutput { job, wait });
+            return if job == running {
+                self.live.clear(clear)
+            } else {
+                clear()
+            };
+        }
         (self.events)(match told {
-            Told::Value(_) | Told::Backtrace { .. } => unreachable!("kept above"),
+            Told::Value(_) | Told::Backtrace { .. } | Told::Clear { .. } => {
+                unreachable!("done above")
+            }
             Told::Display { cell, id, bundle } => Event::Display {
                 job: job_of(cell),
                 bundle,
@@ -496,10 +517,6 @@ impl Reader {
                 job: job_of(cell),
                 id,
                 bundle,
-            },
-            Told::Clear { cell, wait } => Event::ClearOutput {
-                job: job_of(cell),
-                wait,
             },
         });
     }
