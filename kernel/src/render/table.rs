@@ -11,8 +11,8 @@ use threadbook_timeline::fold::{
 use super::Place;
 use super::axis::duration;
 use super::explain::explain;
-use super::svg::escaped;
-use super::words::Words;
+use super::html::escaped;
+use super::words::{Words, did};
 
 /// What stands above the columns.
 const HEADS: [&str; 5] = ["task", "did", "waited for", "let go by", "cell line"];
@@ -172,15 +172,14 @@ fn row(words: &Words<'_>, lane: &Lane, what: &What<'_>) -> Row {
 }
 
 fn of_the_task(words: &Words<'_>, lane: &Lane) -> String {
-    let (ran, waited) = words.sums(lane);
     let made = lane.parent.map_or(String::new(), |parent| {
         format!("made by {}; ", words.task(parent))
     });
-    let waited = match waited.0 {
-        0 => String::new(),
-        _ => format!(", waited {}", duration(waited)),
-    };
-    format!("{made}ran {}{waited}; {}", duration(ran), words.end(lane))
+    format!(
+        "{made}{}; {}",
+        did(&words.timeline.sums(lane)),
+        words.end(lane)
+    )
 }
 
 /// What a task did by which another one could go on.
@@ -309,7 +308,7 @@ mod tests {
     fn the_table_holds_what_hover_holds() {
         let timeline = fold(&trace(BUSY));
         insta::assert_snapshot!(in_words(&timeline, &place_of).1, @r"
-        Timeline of 310 µs: main, ada, grace; the longest wait: grace waited 160 µs for lock `till` (cell 4 line 4); let go by ada.
+        Timeline of 310 µs: main, ada, grace. The longest wait: grace waited 160 µs for lock `till` (cell 4 line 4); let go by ada.
 
         grace waited 160 µs for lock `till` (cell 4 line 4), held by ada since cell 4 line 3; ada's unlock let it go on.
         main waited 10 µs for a message on channel `orders` (cell 4 line 9).
@@ -321,7 +320,7 @@ mod tests {
         main made grace
         main waited 10 µs for a message on channel `orders`; at cell 4 line 9
         main ran 70 µs
-        ada made by main; ran 230 µs; done
+        ada made by main; ran 230 µs, ready 20 µs, slept 10 µs; done
         ada could run, and did not for 20 µs
         ada ran 220 µs; at cell 4 line 3
         ada held lock `till` for 170 µs; at cell 4 line 3
@@ -331,7 +330,7 @@ mod tests {
         ada slept 10 µs; at cell 4 line 5
         ada ran 10 µs
         ada ended, and main had its result
-        grace made by main; ran 80 µs, waited 160 µs; done
+        grace made by main; ran 80 µs, ready 30 µs, waited 160 µs; done
         grace could run, and did not for 20 µs
         grace waited 160 µs for lock `till`; let go by ada; at cell 4 line 4
         grace could run, and did not for 10 µs
