@@ -1,19 +1,73 @@
-//! From a trace to what a notebook shows of it: the picture in its three forms, with the learner's names and lines.
+//! From a trace to what a notebook shows of it: the picture in its three forms, with the learner's names and lines; and what commands ask of the last one.
+
+mod save;
 
 use crate::cell::{JobId, MimeBundle};
 use crate::evaluator::CellLine;
-use crate::render::{self, Place};
+use crate::render::{self, Axis, Options, Place};
+pub use save::SaveError;
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 use threadbook_timeline::fold::{Known, Object, Timeline, fold_knowing};
+use threadbook_timeline::format::{Event, Kind};
 use threadbook_timeline::trace::Trace;
 
 /// The MIME type of the picture as data: lanes, edges, what ran beside what.
 pub const TIMELINE_MIME: &str = "application/vnd.threadbook.timeline+json";
 
+/// How pictures are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Drawn, by this axis.
+    Drawn(Axis),
+    /// As sentences and a table.
+    Words,
+    /// Not at all. What was recorded can be asked for all the same.
+    Off,
+}
+
 /// The pictures of one notebook: a thread or a lock that lives on keeps its name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pictures {
-    known: Known,
+    /// Shared with who draws a cell that still runs; changed only when that is over.
+    known: Arc<Known>,
+    last: Option<Kept>,
+    /// How they are shown.
+    pub form: Form,
+    /// Whether a cell that runs for long shows its picture meanwhile.
+    pub live: bool,
+}
+
+impl Default for Pictures {
+    fn default() -> Self {
+        Pictures {
+            known: Arc::default(),
+            last: None,
+            form: Form::Drawn(Axis::Auto),
+            live: true,
+        }
+    }
+}
+
+/// What is kept of the last picture: commands of later cells ask for it.
+#[derive(Debug, Clone)]
+struct Kept {
+    timeline: Arc<Timeline>,
+    places: HashMap<u16, Place>,
+    number: u32,
+}
+
+/// Which cell a picture is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Of {
+    /// Its ticket, which sets its picture apart from others on the page.
+    pub job: JobId,
+    /// The number that the notebook shows in brackets.
+    pub number: u32,
+    /// How long it had run, where its events do not say: it runs still, or its process died.
+    pub ran: Option<Duration>,
 }
 
 /// What came of one trace.
@@ -27,7 +81,7 @@ pub struct Drawn {
 
 /// What a picture calls tasks and objects, so that an error says the same.
 #[derive(Debug, Default)]
-pub struct Names(Timeline);
+pub struct Names(Arc<Timeline>);
 
 impl Names {
     /// The name of a task's lane.
@@ -41,42 +95,261 @@ impl Names {
     }
 }
 
+/// Finds the line of a site.
+pub type LineOfSite<'a> = &'a dyn Fn(u16) -> Option<CellLine>;
+
 impl Pictures {
     /// Whether a task was there before the trace that is drawn next.
     pub fn know_task(&self, task: u32) -> bool {
         self.known.has_task(task)
     }
 
-    /// Draws a trace.
+    /// Draws the trace of a cell that is over, and keeps it for commands. `is_due`: also when there is nothing to see, since a picture stands there already.
     pub fn draw(
         &mut self,
         trace: &Trace,
-        line_of_site: &dyn Fn(u16) -> Option<CellLine>,
-        job: JobId,
+        line_of_site: LineOfSite<'_>,
+        of: Of,
+        is_due: bool,
     ) -> Drawn {
-        let mut timeline = fold_knowing(trace, &self.known);
-        name_by_let(&mut timeline, line_of_site);
-        self.known.learn(&timeline);
-        let picture = timeline.worth_drawing().then(|| {
-            let place_of = |site| {
-                line_of_site(site).map(|CellLine { cell, line, text }| Place { cell, line, text })
-            };
-            let picture = render::draw(&timeline, &place_of, &format!("threadbook-{job}"));
-            MimeBundle::from_iter([
-                ("text/html".to_owned(), picture.html.into()),
-                ("text/plain".to_owned(), picture.text.into()),
-                (TIMELINE_MIME.to_owned(), picture.json),
-            ])
-        });
+        let (timeline, places) = read(trace, &self.known, line_of_site, of.ran);
+        Arc::make_mut(&mut self.known).learn(&timeline);
+        let timeline = Arc::new(timeline);
+        let is_worth = timeline.worth_drawing() || is_due;
+        let picture = is_worth
+            .then(|| shown(&timeline, &places, of.job, self.form))
+            .flatten()
+            .map(|mut shown| {
+                shown.bundle.insert(TIMELINE_MIME.to_owned(), shown.json);
+                shown.bundle
+            });
+        if is_worth {
+            self.last = Some(Kept {
+                timeline: Arc::clone(&timeline),
+                places,
+                number: of.number,
+            });
+        }
         Drawn {
             picture,
             names: Names(timeline),
         }
     }
+
+    /// What draws the cell that is about to run as long as it does.
+    pub fn so_far(&self) -> SoFar {
+        SoFar {
+            known: Arc::clone(&self.known),
+            form: self.form,
+        }
+    }
+
+    /// What the last picture tells, a sentence each; `None` when there was none yet.
+    pub fn explain(&self) -> Option<MimeBundle> {
+        let Kept {
+            timeline,
+            places,
+            number,
+        } = self.last.as_ref()?;
+        let story = render::explain(timeline, &|site| places.get(&site).cloned());
+        let items: String = story
+            .iter()
+            .map(|sentence| format!("<li>{}</li>", render::escaped(sentence)))
+            .collect();
+        Some(MimeBundle::from_iter([
+            (
+                "text/html".to_owned(),
+                format!("<div>cell {number}:<ul>{items}</ul></div>").into(),
+            ),
+            (
+                "text/plain".to_owned(),
+                format!("cell {number}:\n  {}", story.join("\n  ")).into(),
+            ),
+        ]))
+    }
+
+    /// Writes the last picture to file `name` in `folder`; gives what to say of that.
+    ///
+    /// # Errors
+    /// When there was no picture yet, when a file of that name is there that is none of ours, and when it cannot be written.
+    pub fn save(&self, name: &str, folder: &Path) -> Result<String, SaveError> {
+        let kept = self.last.as_ref().ok_or(SaveError::NoPicture)?;
+        let place_of = |site| kept.places.get(&site).cloned();
+        let axis = match self.form {
+            Form::Drawn(axis) => axis,
+            Form::Words | Form::Off => Axis::Auto,
+        };
+        let options = Options {
+            axis,
+            ..Options::default()
+        };
+        save::save(name, folder, &kept.timeline, &place_of, &options)?;
+        Ok(format!("the picture of cell {} is in {name}", kept.number))
+    }
+
+    /// In words, how pictures are shown.
+    pub fn said(&self) -> String {
+        let form = match self.form {
+            Form::Drawn(Axis::Auto) => "drawn by time, or by steps where time would show nothing",
+            Form::Drawn(Axis::Wall) => "drawn by time",
+            Form::Drawn(Axis::Steps) => "drawn by steps, one column for each event",
+            Form::Words => "shown as words and a table",
+            Form::Off => {
+                "not shown; `:timeline explain` and `:timeline save` know them all the same"
+            }
+        };
+        let live = match (self.form, self.live) {
+            (Form::Off, _) => "",
+            (_, true) => ", and while a cell runs longer than half a second",
+            (_, false) => ", when the cell is over",
+        };
+        format!("pictures are {form}{live}")
+    }
+}
+
+/// Draws a cell that still runs. Cheap to copy.
+#[derive(Debug, Clone)]
+pub struct SoFar {
+    known: Arc<Known>,
+    form: Form,
+}
+
+impl SoFar {
+    /// Draws what a cell has done so far, with who waits now; `None` when there is nothing to see, or nothing wanted.
+    pub fn draw(&self, trace: &Trace, line_of_site: LineOfSite<'_>, of: Of) -> Option<MimeBundle> {
+        let (timeline, places) = read(trace, &self.known, line_of_site, of.ran);
+        if !timeline.worth_drawing() {
+            return None;
+        }
+        let waits = render::waits_now(&timeline, &|site| places.get(&site).cloned());
+        let head = format!(
+            "still running, after {:.1} s{}",
+            of.ran.unwrap_or_default().as_secs_f64(),
+            if waits.is_empty() { "" } else { "; now:" }
+        );
+        let mut bundle = shown(&timeline, &places, of.job, self.form)?.bundle;
+        let text: String = std::iter::once(head.clone())
+            .chain(waits.iter().map(|wait| format!("  {wait}")))
+            .map(|line| line + "\n")
+            .collect();
+        let items: String = waits
+            .iter()
+            .map(|wait| format!("<li>{}</li>", render::escaped(wait)))
+            .collect();
+        let list = if items.is_empty() {
+            items
+        } else {
+            format!("<ul>{items}</ul>")
+        };
+        prepend(&mut bundle, "text/plain", &format!("{text}\n"));
+        prepend(
+            &mut bundle,
+            "text/html",
+            &format!("<div>{head}{list}</div>"),
+        );
+        Some(bundle)
+    }
+}
+
+/// Folds a trace that lasted until `ran` at least, with the names of earlier ones and the lines of its sites.
+fn read(
+    trace: &Trace,
+    known: &Known,
+    line_of_site: LineOfSite<'_>,
+    ran: Option<Duration>,
+) -> (Timeline, HashMap<u16, Place>) {
+    let more = ran.and_then(|ran| goes_on_until(trace, ran));
+    let mut timeline = match more {
+        None => fold_knowing(trace, known),
+        Some(event) => {
+            let mut longer = trace.clone();
+            longer.events.push(event);
+            fold_knowing(&longer, known)
+        }
+    };
+    let lines = lines(trace, line_of_site);
+    name_by_let(&mut timeline, &|site| lines.get(&site).cloned());
+    let place = |(site, CellLine { cell, line, text })| (site, Place { cell, line, text });
+    (timeline, lines.into_iter().map(place).collect())
+}
+
+fn shown(
+    timeline: &Timeline,
+    places: &HashMap<u16, Place>,
+    job: JobId,
+    form: Form,
+) -> Option<Shown> {
+    let place_of = |site| places.get(&site).cloned();
+    let axis = match form {
+        Form::Off => return None,
+        Form::Drawn(axis) => axis,
+        Form::Words => Axis::Auto,
+    };
+    let options = Options {
+        axis,
+        ..Options::default()
+    };
+    let picture = render::draw(timeline, &place_of, &format!("threadbook-{job}"), &options);
+    let (html, text) = match form {
+        Form::Words => render::in_words(timeline, &place_of),
+        _ => (picture.html, picture.text),
+    };
+    Some(Shown {
+        bundle: MimeBundle::from_iter([
+            ("text/html".to_owned(), html.into()),
+            ("text/plain".to_owned(), text.into()),
+        ]),
+        json: picture.json,
+    })
+}
+
+/// A picture as it is shown, and as data.
+struct Shown {
+    bundle: MimeBundle,
+    json: serde_json::Value,
+}
+
+fn prepend(bundle: &mut MimeBundle, mime: &str, head: &str) {
+    if let Some(serde_json::Value::String(text)) = bundle.get_mut(mime) {
+        text.insert_str(0, head);
+    }
+}
+
+/// A moment `ran` after the first event, when the last one was before that: an event of nobody, by which only time goes on.
+fn goes_on_until(trace: &Trace, ran: Duration) -> Option<Event> {
+    let (first, last) = (trace.events.first()?, trace.events.last()?);
+    let per_second = match trace.ticks_per_second {
+        0 => 1_000_000_000,
+        known => known,
+    };
+    let ticks = ran.as_nanos() * u128::from(per_second) / 1_000_000_000;
+    let ticks = first
+        .ticks
+        .saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX));
+    (ticks > last.ticks).then(|| Event {
+        ticks,
+        kind: Kind::Mark as u8,
+        cpu: u16::MAX,
+        ..Event::default()
+    })
+}
+
+/// The lines of all sites that a trace's events name, each looked up once.
+fn lines(trace: &Trace, line_of_site: LineOfSite<'_>) -> HashMap<u16, CellLine> {
+    let mut seen = vec![false; usize::from(u16::MAX) + 1];
+    let mut lines = HashMap::new();
+    for event in &trace.events {
+        if !std::mem::replace(&mut seen[usize::from(event.site)], true)
+            && let Some(line) = line_of_site(event.site)
+        {
+            lines.insert(event.site, line);
+        }
+    }
+    lines
 }
 
 /// Gives objects without a name that of the variable they were made for: `let shelf = Arc::new(Mutex::new(0))` makes the lock `shelf`.
-fn name_by_let(timeline: &mut Timeline, line_of_site: &dyn Fn(u16) -> Option<CellLine>) {
+fn name_by_let(timeline: &mut Timeline, line_of_site: LineOfSite<'_>) {
     let mut times: HashMap<String, u32> = HashMap::new();
     for object in timeline.objects.iter_mut().filter(|object| !object.named) {
         let Some(name) = object

@@ -52,6 +52,11 @@ impl TraceMemory {
         self.memory.read(number)
     }
 
+    /// How many events were recorded so far that are still there: by this it is seen whether more has happened. Cheap, and as good as the memory is.
+    pub fn count(&self, number: u32) -> u64 {
+        self.memory.count(number)
+    }
+
     /// What one observation of the evaluating task saw, and nothing else.
     pub fn read_observed(&self, number: u32, observation: u32) -> Trace {
         let observer = MAIN_TASK;

@@ -70,8 +70,10 @@ class Cell:
 
     @property
     def picture(self):
-        """The one timeline: a bundle of MIME types. Fails when there is none, or two."""
-        bundles = [c["data"] for c in self.contents("display_data") if TIMELINE in c["data"]]
+        """The one timeline: a bundle of MIME types. Fails when there is none, or two. Of a cell that ran for long, the last one in its place."""
+        last = {c["transient"]["display_id"]: c["data"] for c in self.contents("update_display_data")}
+        shown = [last.get(c.get("transient", {}).get("display_id"), c["data"]) for c in self.contents("display_data")]
+        bundles = [data for data in shown if TIMELINE in data]
         assert len(bundles) == 1, f"want one picture\n{self}"
         return bundles[0]
 

@@ -5,8 +5,10 @@
 //! forgets the prelude and its `:restart` keeps variables that are not there any more: these are ours too.
 
 use super::syntax::{is_command, rust_begins_at};
-use crate::cell::MimeBundle;
+use crate::cell::{Completion, MimeBundle};
 use crate::course::{self, Ask, Mark};
+use crate::picture::Form;
+use crate::render::Axis;
 
 /// A command of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,23 @@ pub enum Command {
     Snapshots(Option<bool>),
     /// Something of the course: a hint, a solution, the first text of an exercise, what is done.
     Course(Ask),
+    /// What becomes of pictures.
+    Timeline(Timeline),
+}
+
+/// What is to become of pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Timeline {
+    /// Only say how they are shown.
+    Say,
+    /// How they are shown from now on.
+    Form(Form),
+    /// Whether they are shown while a cell runs.
+    Live(bool),
+    /// Write the last one to this file.
+    Save(String),
+    /// Tell what the last one shows.
+    Explain,
 }
 
 /// What a panic tells besides its place.
@@ -89,6 +108,22 @@ const OURS: &[(&str, &str)] = &[
     (
         ":solution",
         "A solution of the exercise whose cell this is, or was run last; anywhere in its cell",
+    ),
+    (
+        ":timeline",
+        "How pictures are shown from now on: by time (wall), by steps (steps), by what suits (auto), as words and a table (words), or not at all (off). e.g. :timeline steps",
+    ),
+    (
+        ":timeline explain",
+        "Tell in sentences what this cell's picture shows, or else the last one, the most important first",
+    ),
+    (
+        ":timeline live",
+        "Whether a cell that runs longer than half a second shows its picture meanwhile. e.g. :timeline live off",
+    ),
+    (
+        ":timeline save",
+        "Write this cell's picture, or else the last one, to a file: a trace for Perfetto (.json) or a drawing (.svg). e.g. :timeline save trace.json",
     ),
     (
         ":warnings",
@@ -213,8 +248,91 @@ fn parse(name: &str, argument: &str) -> Result<Option<Command>, String> {
         (":warnings", "on") => Command::Warnings(Some(true)),
         (":warnings", "off") => Command::Warnings(Some(false)),
         (":warnings", _) => return Err(":warnings takes `on` or `off`".into()),
+        (":timeline", _) => Command::Timeline(timeline(argument)?),
         _ => return Ok(None),
     }))
+}
+
+fn timeline(argument: &str) -> Result<Timeline, String> {
+    let (word, more) = argument
+        .split_once(char::is_whitespace)
+        .map_or((argument, ""), |(word, more)| (word, more.trim()));
+    Ok(match (word, more) {
+        ("", "") => Timeline::Say,
+        ("wall", "") => Timeline::Form(Form::Drawn(Axis::Wall)),
+        ("steps", "") => Timeline::Form(Form::Drawn(Axis::Steps)),
+        ("auto", "") => Timeline::Form(Form::Drawn(Axis::Auto)),
+        ("words", "") => Timeline::Form(Form::Words),
+        ("off", "") => Timeline::Form(Form::Off),
+        ("explain", "") => Timeline::Explain,
+        ("live", "on") => Timeline::Live(true),
+        ("live", "off") => Timeline::Live(false),
+        ("live", _) => return Err(":timeline live takes `on` or `off`".into()),
+        ("save", name) if name.ends_with(".json") || name.ends_with(".svg") => {
+            Timeline::Save(name.to_owned())
+        }
+        ("save", _) => return Err(
+            ":timeline save takes the name of a file: one that ends in .json is written as a trace for Perfetto, one that ends in .svg as a drawing, as in `:timeline save trace.json`".into(),
+        ),
+        _ => return Err(format!(
+            ":timeline takes one of {}; as in `:timeline steps`",
+            TIMELINE_TAKES.map(|word| format!("`{word}`")).join(", ")
+        )),
+    })
+}
+
+/// What may stand behind `:timeline`.
+const TIMELINE_TAKES: [&str; 9] = [
+    "wall",
+    "steps",
+    "auto",
+    "words",
+    "off",
+    "explain",
+    "live on",
+    "live off",
+    "save trace.json",
+];
+
+/// What may stand behind the other commands of ours.
+const ARGUMENTS: [(&str, &[&str]); 4] = [
+    (":timeline", &TIMELINE_TAKES),
+    (":backtrace", &["full", "short"]),
+    (":snapshots", &["on", "off"]),
+    (":warnings", &["on", "off"]),
+];
+
+/// What could stand at byte `cursor` when that is in a command: the byte where it begins, and what is ours. `None` outside of commands.
+pub fn complete(text: &str, cursor: usize) -> Option<(usize, Vec<Completion>)> {
+    let before = text.get(..cursor)?;
+    let line_at = before.rfind('\n').map_or(0, |end| end + 1);
+    if rust_begins_at(text) < cursor && rust_begins_at(text) <= line_at {
+        return None;
+    }
+    let begins = line_at + before[line_at..].len() - before[line_at..].trim_start().len();
+    let written = &before[begins..];
+    if !written.starts_with(':') {
+        return None;
+    }
+    let (begins, offered): (usize, Vec<&str>) = match written.split_once(char::is_whitespace) {
+        None => {
+            let names = OURS.iter().map(|ours| ours.0);
+            (begins, names.filter(|name| !name.contains(' ')).collect())
+        }
+        Some((name, _)) => {
+            let argument = written[name.len()..].trim_start();
+            let (_, offered) = ARGUMENTS.iter().find(|known| known.0 == name)?;
+            (begins + written.len() - argument.len(), offered.to_vec())
+        }
+    };
+    let prefix = &before[begins..];
+    let matches = offered.into_iter().filter(|word| word.starts_with(prefix));
+    let completion = |word: &str| Completion {
+        text: word.to_owned(),
+        kind: "magic".to_owned(),
+        label: word.to_owned(),
+    };
+    Some((begins, matches.map(completion).collect()))
 }
 
 fn is_key(key: &str) -> bool {
@@ -333,6 +451,24 @@ mod tests {
             (":exit", Command::Quit),
             (":backtrace", Command::Backtrace(Backtrace::Short)),
             (":env A=", Command::Env("A".into(), String::new())),
+            (":timeline", Command::Timeline(Timeline::Say)),
+            (
+                ":timeline steps",
+                Command::Timeline(Timeline::Form(Form::Drawn(Axis::Steps))),
+            ),
+            (
+                ":timeline  words ",
+                Command::Timeline(Timeline::Form(Form::Words)),
+            ),
+            (
+                ":timeline live off",
+                Command::Timeline(Timeline::Live(false)),
+            ),
+            (
+                ":timeline save my trace.json",
+                Command::Timeline(Timeline::Save("my trace.json".into())),
+            ),
+            (":timeline explain", Command::Timeline(Timeline::Explain)),
         ] {
             assert_eq!(
                 split(cell).map(|split| split.ours),
@@ -347,12 +483,58 @@ mod tests {
             ":backtrace long",
             ":env",
             ":env =x",
+            ":timeline up",
+            ":timeline wall steps",
+            ":timeline live",
+            ":timeline live maybe",
+            ":timeline save",
+            ":timeline save picture.png",
+            ":timeline explain it",
         ] {
             let why = split(cell).expect_err(cell);
             assert!(
                 why.contains(cell.split(' ').next().unwrap_or_default()),
                 "{why}"
             );
+        }
+    }
+
+    #[test]
+    fn commands_and_their_arguments_are_completed() {
+        let complete_at_end = |text: &str| {
+            let (begins, matches) = complete(text, text.len())?;
+            let texts = matches.into_iter().map(|completion| completion.text);
+            Some((begins, texts.collect::<Vec<_>>()))
+        };
+        let of = |begins, texts: &[&str]| {
+            Some((
+                begins,
+                texts.iter().map(|text| (*text).to_owned()).collect(),
+            ))
+        };
+        for (text, want) in [
+            (":tim", of(0, &[":timeline"])),
+            (":warnings off\n  :time", of(16, &[":timeline"])),
+            (":timeline w", of(10, &["wall", "words"])),
+            (":timeline live o", of(10, &["live on", "live off"])),
+            (":timeline save other", of(10, &[])),
+            (":warnings  o", of(11, &["on", "off"])),
+            (":vars x", None),
+            ("let a = 1;\n:tim", None),
+            ("let a", None),
+            ("", None),
+        ] {
+            assert_eq!(complete_at_end(text), want, "{text:?}");
+        }
+        assert_eq!(complete(":é", 2), None, "not on a character");
+        // What is offered is also taken.
+        for (name, arguments) in ARGUMENTS {
+            for argument in arguments {
+                assert!(
+                    split(&format!("{name} {argument}")).is_ok(),
+                    "{name} {argument}"
+                );
+            }
         }
     }
 

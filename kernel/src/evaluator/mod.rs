@@ -15,6 +15,7 @@ mod diagnostics;
 mod exercises;
 mod hints;
 mod late;
+mod live;
 mod marks;
 mod output;
 mod scan;
@@ -32,15 +33,16 @@ pub mod worker;
 
 use crate::cell::{Event, Job, JobId, MimeBundle, Outcome, StreamName};
 use crate::course::Course;
-use crate::picture::{Drawn, Pictures};
+use crate::picture::{Drawn, Form, Of, Pictures};
 use crate::prelude_home::{HomeError, PreludeHome, WorkFolder};
 use crate::trace::TraceMemory;
 use budget::Budget;
 use channel::{Channel, Packet, Receiver};
-use commands::{Backtrace, Command as Ours};
+use commands::{Backtrace, Command as Ours, Timeline};
 use context::{Context, Failure, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
 use deadlock::Report;
+use live::{Live, Watched};
 use nix::sys::signal::{Signal, kill};
 pub use output::Events;
 use output::{Reader, Record, Shared};
@@ -402,7 +404,7 @@ struct Running {
     context: Option<Context>,
     folder: WorkFolder,
     home: PreludeHome,
-    trace: TraceMemory,
+    trace: Arc<TraceMemory>,
     sender: Channel,
     synced: mpsc::Receiver<u64>,
     shared: Shared,
@@ -413,6 +415,8 @@ struct Running {
     interrupted: Arc<AtomicBool>,
     recording: u32,
     pictures: Pictures,
+    /// What draws a cell while it runs.
+    live: Live,
     last_sync: u64,
     /// The learner was told that there is no copy of the process.
     told_no_snapshot: bool,
@@ -447,6 +451,8 @@ struct Extras {
     notes: Vec<String>,
     /// The text that a command put in the place of the cell's.
     cell: Option<String>,
+    /// What a command could not do, though the cell itself is good.
+    failed: Option<String>,
 }
 
 impl Running {
@@ -460,7 +466,7 @@ impl Running {
         let home = PreludeHome::locate()?;
         prepare_home(&home)?;
         let folder = home.work_folder()?;
-        let trace = TraceMemory::new().map_err(system("shared memory for the trace"))?;
+        let trace = Arc::new(TraceMemory::new().map_err(system("shared memory for the trace"))?);
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
         let stdin = Stdin::new(folder.path().join("stdin"))
             .map_err(system("a FIFO in the kernel's folder"))?;
@@ -477,9 +483,12 @@ impl Running {
         let output_limit = Arc::new(AtomicU64::new(budget::AT_FIRST));
         let (synced_sender, synced) = mpsc::channel();
         let sources = Sources::default();
+        let live = Live::start(Arc::clone(&trace), sources.clone(), Arc::clone(events))
+            .map_err(system("a thread"))?;
         let reader = Reader {
             receiver: Receiver::new(receiver),
             shared: shared.clone(),
+            live: live.clone(),
             stdin: stdin.clone(),
             sources: sources.clone(),
             generated: folder.path().join("src/lib.rs"),
@@ -510,6 +519,7 @@ impl Running {
             interrupted,
             recording: 0,
             pictures: Pictures::default(),
+            live,
             last_sync: 0,
             told_no_snapshot: false,
             environment: BTreeMap::new(),
@@ -638,6 +648,15 @@ impl Running {
                     false => "no copy of the process is left: a cell that ends the process costs all variables".to_owned(),
                 }
             }
+            Ours::Timeline(wanted) => {
+                match wanted {
+                    Timeline::Form(form) => self.pictures.form = form,
+                    Timeline::Live(live) => self.pictures.live = live,
+                    Timeline::Say => {}
+                    Timeline::Save(_) | Timeline::Explain => return Ok(None),
+                }
+                self.pictures.said()
+            }
             Ours::Warnings(wanted) => {
                 self.shows_warnings = wanted.unwrap_or(self.shows_warnings);
                 match self.shows_warnings {
@@ -692,11 +711,20 @@ impl Running {
                     Event::Finished { job, outcome }
                 }
                 Job::Complete { job, code, cursor } => {
+                    let ours = commands::complete(&code, cursor);
                     let answer = self
                         .context
                         .as_mut()
                         .and_then(|context| context.complete(&code, cursor));
-                    let (start, end, matches) = answer.unwrap_or((cursor, cursor, Vec::new()));
+                    let (mut start, end, mut matches) =
+                        answer.unwrap_or((cursor, cursor, Vec::new()));
+                    if let Some((begins, ours)) = ours {
+                        // Behind a command's name only we know what may stand.
+                        matches.retain(|theirs| start == begins && !ours.contains(theirs));
+                        matches.extend(ours);
+                        matches.sort_by(|a, b| a.text.cmp(&b.text));
+                        start = begins;
+                    }
                     Event::Completed {
                         job,
                         start,
@@ -744,7 +772,12 @@ impl Running {
         let mut extras = Extras::default();
         self.set_up_worker();
         self.course.begin(split.mark.as_ref());
+        // These are about the picture of this cell, when it draws one.
+        let mut about_the_picture = Vec::new();
         for command in split.ours {
+            if let Ours::Timeline(about @ (Timeline::Save(_) | Timeline::Explain)) = &command {
+                about_the_picture.push(about.clone());
+            }
             match self.command(command, &mut extras) {
                 Ok(answer) => extras.answers.extend(answer),
                 Err(error) => {
@@ -778,6 +811,14 @@ impl Running {
             .has_dep
             .then(|| compiling::Progress::begin(job, &self.events));
         let code = rest;
+        if self.pictures.live && self.pictures.form != Form::Off {
+            self.live.arm(Watched {
+                job,
+                number,
+                recording: self.recording,
+                so_far: self.pictures.so_far(),
+            });
+        }
         let (mut result, mut ends) = self.run_whatever_it_keeps(code);
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
@@ -817,7 +858,26 @@ impl Running {
         // Tasks of earlier cells may get stuck while this one runs: it is not to blame.
         let is_old = |report: &mut Report| report.tasks().all(|task| self.pictures.know_task(task));
         let late: Vec<Report> = record.deadlocks.extract_if(.., is_old).collect();
-        let drawn = self.pictures.draw(&trace, &place_of, job);
+        let of = Of {
+            job,
+            number,
+            // A process that died has no last event: what it did then lasted until its end.
+            ran: record.death.and(record.began).map(|began| began.elapsed()),
+        };
+        let shown = self.live.end();
+        let mut drawn = self.pictures.draw(&trace, &place_of, of, shown.is_some());
+        if let Some(id) = shown
+            && let Some(bundle) = drawn.picture.take()
+        {
+            let job = Some(job);
+            (self.events)(Event::Update { job, id, bundle });
+        }
+        for about in about_the_picture {
+            match self.about_the_picture(&about) {
+                Ok(answer) => extras.answers.push(answer),
+                Err(why) => extras.failed = Some(why),
+            }
+        }
         for report in late {
             let reader = deadlock::Reader {
                 task: &|task| drawn.names.task(task),
@@ -875,6 +935,26 @@ impl Running {
                 text: READS_ARE_NOT_SEEN.into(),
             });
         }
+    }
+
+    /// Answers what is asked of this cell's picture, or else of the last one.
+    fn about_the_picture(&self, asked: &Timeline) -> Result<MimeBundle, String> {
+        let said = match asked {
+            Timeline::Explain => {
+                let none = "there is no picture yet: run a cell that starts threads or waits, then ask what it shows";
+                return self.pictures.explain().ok_or_else(|| none.to_owned());
+            }
+            Timeline::Save(name) => {
+                let here = std::env::current_dir()
+                    .map_err(|error| format!("the current folder is not to be had: {error}"))?;
+                self.pictures
+                    .save(name, &here)
+                    .map_err(|error| error.to_string())?
+            }
+            Timeline::Say | Timeline::Form(_) | Timeline::Live(_) => self.pictures.said(),
+        };
+        let said = ("text/plain".to_owned(), said.into());
+        Ok(MimeBundle::from_iter([said]))
     }
 
     /// Tells what a cell that ran should know of the copies of its process: that it runs in one, or that there is none, once.
@@ -975,7 +1055,7 @@ impl Running {
             ..
         } = ran;
         let mut values = record.values.clone();
-        let mut error = match &result {
+        let error = match &result {
             Ok(_) => verdict::of_a_cell_that_ran(ran, &self.sources, cell.number, &drawn.names),
             Err(Failure::Compile(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Refused(_)) if *interrupted => Some(verdict::interrupted_compiler()),
@@ -994,6 +1074,13 @@ impl Running {
             extras.answers.push(bundle);
         }
         values.splice(0..0, extras.answers);
+        let mut error = match (error, extras.failed) {
+            (None, Some(why)) => Some(verdict::refused(&why)),
+            (error, why) => {
+                extras.notes.extend(why);
+                error
+            }
+        };
         if let Some(judged) = judged {
             let note = self.judge(&judged, record, &mut error);
             extras.notes.extend(note);
@@ -1059,6 +1146,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stdin.close();
+        self.live.close();
     }
 }
 

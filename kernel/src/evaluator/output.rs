@@ -9,6 +9,7 @@ use super::channel::{CellEnd, Death, Packet, Receiver};
 use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
 use super::late::{self, Cells};
+use super::live::Live;
 use super::marks::{Check, FailedCheck, Overflow, Panic, begun_cell, question};
 use super::sources::{Sources, build_number, outdated_library};
 use super::stdin::{Asked, Stdin};
@@ -32,6 +33,8 @@ pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Record {
     /// The worker was told to run it.
     pub begun: bool,
+    /// When.
+    pub began: Option<Instant>,
     /// It came to its end.
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
@@ -124,6 +127,8 @@ pub struct Reader {
     pub receiver: Receiver,
     /// What the evaluator sees of it.
     pub shared: Shared,
+    /// What draws the cell while it runs.
+    pub live: Live,
     /// Where questions of cells go.
     pub stdin: Stdin,
     /// Where lines of generated files are looked up, and where each new file is entered.
@@ -176,7 +181,12 @@ impl Reader {
                 self.sources.enter(build_number(&path), &generated);
                 // What came between the cells stands before what is late now.
                 self.flush();
-                self.shared.lock().record.begun = true;
+                {
+                    let record = &mut self.shared.lock().record;
+                    record.begun = true;
+                    record.began = Some(Instant::now());
+                }
+                self.live.begin();
                 if let Some(outdated) = outdated_library(&path) {
                     let _ = std::fs::remove_file(outdated);
                 }
@@ -405,9 +415,18 @@ impl Reader {
             self.say_that_it_is_late(Some(job), job);
         }
         let job_of = |cell: u64| self.cells.job(cell).or(running);
+        if let Told::Clear { cell, wait } = told {
+            let job = job_of(cell);
+            let clear = || (self.events)(Event::ClearOutput { job, wait });
+            return if job == running {
+                self.live.clear(clear)
+            } else {
+                clear()
+            };
+        }
         (self.events)(match told {
-            Told::Value(_) | Told::Backtrace { .. } | Told::Print { .. } => {
-                unreachable!("kept above")
+            Told::Value(_) | Told::Backtrace { .. } | Told::Print { .. } | Told::Clear { .. } => {
+                unreachable!("done above")
             }
             Told::Display { cell, id, bundle } => Event::Display {
                 job: job_of(cell),
@@ -418,10 +437,6 @@ impl Reader {
                 job: job_of(cell),
                 id,
                 bundle,
-            },
-            Told::Clear { cell, wait } => Event::ClearOutput {
-                job: job_of(cell),
-                wait,
             },
         });
     }

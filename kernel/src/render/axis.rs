@@ -3,19 +3,33 @@
 use threadbook_timeline::fold::{Nanos, State, Timeline};
 use threadbook_timeline::format::MAIN_TASK;
 
+use super::Axis;
+
 /// Where moments go.
-pub struct Axis {
+pub struct Scale {
     end: Nanos,
     /// Every moment at which something happened, when each gets a column of its own.
     steps: Option<Vec<Nanos>>,
+    /// For each of [`STRETCHES`] equal stretches of time, and for the end: how many of the steps come before it. A recording has some hundred thousand
+    /// steps, and each of them is looked for several times.
+    before: Vec<u32>,
 }
 
-impl Axis {
-    /// Chooses the axis: steps when most of what there is to see would be narrower than 1/500 of the whole, a pixel or two; else wall time.
-    ///
-    /// What there is to see are the waits, sleeps and computations, and where there are none, the lives of the tasks. Not the gaps between events: a
-    /// lock that is taken at once is five events within a microsecond, beside waits of milliseconds that are the point of the picture.
-    pub fn of(timeline: &Timeline) -> Axis {
+/// Into how many stretches of time steps are sorted.
+const STRETCHES: usize = 1 << 14;
+
+impl Scale {
+    /// Time.
+    pub fn wall(timeline: &Timeline) -> Scale {
+        Scale {
+            end: timeline.end,
+            steps: None,
+            before: Vec::new(),
+        }
+    }
+
+    /// Steps. Takes O(n log n) in all that happened.
+    pub fn steps(timeline: &Timeline) -> Scale {
         let mut moments: Vec<Nanos> = vec![timeline.start, timeline.end];
         for lane in &timeline.lanes {
             moments.extend(
@@ -52,35 +66,21 @@ impl Axis {
                 .iter()
                 .flat_map(|object| object.counter.iter().map(|change| change.0)),
         );
-        moments.sort_unstable();
+        // By far most of it lies there in order already, lane by lane: the stable sort makes use of that.
+        moments.sort();
         moments.dedup();
-        let waits = timeline
-            .lanes
-            .iter()
-            .flat_map(|lane| &lane.spans)
-            .filter(|span| !matches!(span.state, State::Running | State::Ready));
-        let mut widths: Vec<u64> = waits
-            .map(|span| span.until(timeline.end).0 - span.from.0)
-            .collect();
-        if widths.is_empty() {
-            let tasks = timeline.lanes.iter().filter(|lane| lane.task != MAIN_TASK);
-            widths = tasks
-                .map(|lane| {
-                    lane.ended
-                        .unwrap_or(timeline.end)
-                        .0
-                        .saturating_sub(lane.spawned.0)
-                })
-                .collect();
+        let end = timeline.end;
+        let mut before = vec![0_u32; STRETCHES + 1];
+        for moment in &moments {
+            before[stretch(*moment, end) + 1] += 1;
         }
-        let narrow = widths
-            .iter()
-            .filter(|width| width.saturating_mul(500) < timeline.end.0)
-            .count();
-        let crowded = moments.len() > 3 && narrow * 2 > widths.len();
-        Axis {
-            end: timeline.end,
-            steps: crowded.then_some(moments),
+        for at in 0..STRETCHES {
+            before[at + 1] += before[at];
+        }
+        Scale {
+            end,
+            steps: Some(moments),
+            before,
         }
     }
 
@@ -93,10 +93,26 @@ impl Axis {
     pub fn place(&self, at: Nanos) -> f64 {
         match &self.steps {
             Some(steps) => {
-                steps.partition_point(|step| *step < at) as f64 / (steps.len() - 1).max(1) as f64
+                let stretch = stretch(at, self.end);
+                let first = self.before[stretch] as usize;
+                let near = &steps[first..self.before[stretch + 1] as usize];
+                let earlier = first + near.partition_point(|step| *step < at);
+                (earlier as f64 / (steps.len() - 1).max(1) as f64).min(1.0)
             }
             None if self.end.0 == 0 => 0.0,
             None => (at.0 as f64 / self.end.0 as f64).min(1.0),
+        }
+    }
+
+    /// Gives the moment at a place: what [`Scale::place`] turns round, to the nearest step.
+    pub fn moment(&self, place: f64) -> Nanos {
+        let place = place.clamp(0.0, 1.0);
+        match &self.steps {
+            Some(steps) => {
+                let at = (place * (steps.len() - 1) as f64).round() as usize;
+                steps.get(at).copied().unwrap_or(self.end)
+            }
+            None => Nanos((place * self.end.0 as f64) as u64),
         }
     }
 
@@ -119,6 +135,48 @@ impl Axis {
             })
             .collect()
     }
+}
+
+/// In which stretch of time a moment lies. Never goes back when the moment goes on.
+fn stretch(at: Nanos, end: Nanos) -> usize {
+    let place = at.0 as f64 * (STRETCHES as f64 / (end.0 as f64 + 1.0));
+    (place as usize).min(STRETCHES - 1)
+}
+
+/// Whether steps show more than time: when most of what there is to see would be narrower than 1/500 of the whole, a pixel or two.
+///
+/// What there is to see are the waits, sleeps and computations, and where there are none, the lives of the tasks. Not the gaps between events: a
+/// lock that is taken at once is five events within a microsecond, beside waits of milliseconds that are the point of the picture.
+pub fn steps_show_more(timeline: &Timeline, chosen: Axis, steps: &Scale) -> bool {
+    match chosen {
+        Axis::Wall => return false,
+        Axis::Steps => return true,
+        Axis::Auto => {}
+    }
+    let waits = timeline
+        .lanes
+        .iter()
+        .flat_map(|lane| &lane.spans)
+        .filter(|span| !matches!(span.state, State::Running | State::Ready));
+    let mut widths: Vec<u64> = waits
+        .map(|span| span.until(timeline.end).0 - span.from.0)
+        .collect();
+    if widths.is_empty() {
+        let tasks = timeline.lanes.iter().filter(|lane| lane.task != MAIN_TASK);
+        widths = tasks
+            .map(|lane| {
+                lane.ended
+                    .unwrap_or(timeline.end)
+                    .0
+                    .saturating_sub(lane.spawned.0)
+            })
+            .collect();
+    }
+    let narrow = widths
+        .iter()
+        .filter(|width| width.saturating_mul(500) < timeline.end.0)
+        .count();
+    steps.steps.as_ref().is_some_and(|steps| steps.len() > 3) && narrow * 2 > widths.len()
 }
 
 /// The smallest of 1, 2, 5, 10, 20, 50, … that fits into `whole` at most ten times.
@@ -186,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn each_step_is_found_and_goes_back_to_its_moment() {
+        let script: String = (0..400)
+            .map(|n| format!("@{} main mark x;", n * n * 7))
+            .collect();
+        let timeline = fold(&trace(&script));
+        let axis = Scale::steps(&timeline);
+        let steps = axis.steps.as_ref().expect("counts steps");
+        let last = (steps.len() - 1) as f64;
+        for (at, step) in steps.iter().enumerate() {
+            let place = axis.place(*step);
+            assert!((place - at as f64 / last).abs() < 1e-9, "step {at}");
+            assert_eq!(axis.moment(place), *step);
+        }
+        assert!((axis.place(Nanos(u64::MAX)) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn the_axis_counts_steps_when_time_would_show_nothing() {
         let busy = "main spawn a; main take m; a want m; main release m; a take m; a release m; a exit; main joined a; @900000 main sleep";
         for (script, want) in [
@@ -193,8 +268,11 @@ mod tests {
             ("main spawn a; a exit; main end", false),
             ("", false),
         ] {
-            let axis = Axis::of(&fold(&trace(script)));
-            assert_eq!(axis.counts_steps(), want, "{script}");
+            let timeline = fold(&trace(script));
+            let axis = Scale::steps(&timeline);
+            let chosen = |axis_of| steps_show_more(&timeline, axis_of, &axis);
+            assert_eq!(chosen(Axis::Auto), want, "{script}");
+            assert!(chosen(Axis::Steps) && !chosen(Axis::Wall));
             assert!(
                 axis.ticks()
                     .iter()

@@ -3,13 +3,32 @@
 //! Pure: the same timeline gives the same bytes. Knows nothing of Jupyter, of evcxr, or of how a line of a cell is found (`place_of` tells).
 
 mod axis;
+mod explain;
+#[cfg(test)]
+mod golden;
+mod html;
 mod json;
-mod svg;
+mod looks;
+pub mod perfetto;
+mod rows;
+mod scene;
+pub mod standalone;
+mod table;
 mod text;
 mod words;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
-use threadbook_timeline::fold::{Lane, Timeline};
+use threadbook_timeline::fold::{Lane, LaneEnd, Timeline};
+
+pub use explain::{explain, waits_now};
+pub use html::escaped;
+pub use standalone::standalone as as_file;
+pub use table::in_words;
+
+use axis::Scale;
+use scene::Placed;
 
 /// A line of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,48 +52,118 @@ pub struct Picture {
     pub json: Value,
 }
 
-/// Longest the HTML may be, in bytes: notebooks keep it, once per run cell.
-const MOST_HTML: usize = 60_000;
-/// How many lanes are drawn; with more tasks than that, one less, and a line that says how many are left out.
-const MOST_LANES: usize = 40;
+/// Longest the HTML should be, in bytes: notebooks keep it, once per run cell. The half of that is typical.
+const MOST_HTML: usize = 56_000;
+/// How many spans, arrows, hover texts and table rows there are where all of that is much.
+const MOST_DETAIL: usize = 320;
+/// How few there are at least.
+const LEAST_DETAIL: usize = 8;
+/// Longest a name is that a picture says, in characters.
+const MOST_NAME: usize = 60;
+/// Longest a remark is.
+const MOST_REMARK: usize = 240;
+
+/// What the learner may choose about pictures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What the horizontal axis counts.
+    pub axis: Axis,
+}
+
+/// What the horizontal axis counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Axis {
+    /// Time, or steps where most of what there is to see would be too narrow.
+    #[default]
+    Auto,
+    /// Time.
+    Wall,
+    /// Steps: one column for each moment at which something happened.
+    Steps,
+}
 
 /// Draws a timeline. `place_of` finds the line of a site, or `None` when it lies in no cell; `id` sets this picture's style apart from others on the page.
 ///
 /// Takes a few milliseconds. Never fails: a timeline without lanes gives an empty picture.
-pub fn draw(timeline: &Timeline, place_of: &dyn Fn(u16) -> Option<Place>, id: &str) -> Picture {
+pub fn draw(
+    timeline: &Timeline,
+    place_of: &dyn Fn(u16) -> Option<Place>,
+    id: &str,
+    options: &Options,
+) -> Picture {
+    let timeline = &*with_short_names(timeline);
     let words = words::Words { timeline, place_of };
-    let axis = axis::Axis::of(timeline);
-    let text = text::draw(&words, &axis);
-    // Less detail until it fits: how many spans, edges, hover texts and table rows there are is a matter of this one number.
-    let mut detail = 400;
+    let rows = rows::Rows::of(timeline);
+    let (wall, steps) = (Scale::wall(timeline), Scale::steps(timeline));
+    let counts_steps = axis::steps_show_more(timeline, options.axis, &steps);
+    let scale = if counts_steps { &steps } else { &wall };
+    let text = text::draw(&words, &rows, scale);
+    // Less detail until it fits: how much there is of everything is a matter of this one number.
+    let mut detail = MOST_DETAIL;
+    let axes = [&wall, &steps].map(|scale| Placed::new(&words, &rows, scale));
     let html = loop {
-        let html = svg::draw(&words, &axis, id, &text, detail);
-        if html.len() < MOST_HTML || detail < 10 {
+        let scene = scene::scene(&words, &rows, &axes, scene::Detail(detail));
+        let chosen = usize::from(counts_steps);
+        let html = html::write(&words, &rows, &scene, chosen, id, &text, detail);
+        if html.len() < MOST_HTML || detail <= LEAST_DETAIL {
             break html;
         }
-        detail = detail * 3 / 4;
+        // About as much less as it is too long, and not by so little that it takes many attempts.
+        let fits = detail * MOST_HTML / html.len();
+        detail = fits.min(detail * 4 / 5).max(LEAST_DETAIL);
     };
     Picture {
         html,
         text,
-        json: json::facts(&words, &axis),
+        json: json::facts(&words, &rows, scale),
     }
 }
 
-/// The lanes that are drawn.
-fn shown_lanes(timeline: &Timeline) -> &[Lane] {
-    let shown = if timeline.lanes.len() > MOST_LANES {
-        MOST_LANES - 1
-    } else {
-        timeline.lanes.len()
+/// The timeline, with what learners may make as long as they like cut to what a picture can say again and again.
+fn with_short_names(timeline: &Timeline) -> Cow<'_, Timeline> {
+    let lane_is_long = |lane: &Lane| {
+        let panicked =
+            matches!(&lane.end, LaneEnd::Panicked(message) if message.len() > MOST_REMARK);
+        panicked
+            || lane.name.len() > MOST_NAME
+            || lane.marks.iter().any(|mark| mark.text.len() > MOST_REMARK)
+            || lane
+                .regions
+                .iter()
+                .any(|region| region.text.len() > MOST_REMARK)
     };
-    &timeline.lanes[..shown]
+    let is_long = timeline.lanes.iter().any(lane_is_long)
+        || timeline
+            .objects
+            .iter()
+            .any(|object| object.name.len() > MOST_NAME);
+    if !is_long {
+        return Cow::Borrowed(timeline);
+    }
+    let mut timeline = timeline.clone();
+    for lane in &mut timeline.lanes {
+        shorten(&mut lane.name, MOST_NAME);
+        if let LaneEnd::Panicked(message) = &mut lane.end {
+            shorten(message, MOST_REMARK);
+        }
+        for mark in &mut lane.marks {
+            shorten(&mut mark.text, MOST_REMARK);
+        }
+        for region in &mut lane.regions {
+            shorten(&mut region.text, MOST_REMARK);
+        }
+    }
+    for object in &mut timeline.objects {
+        shorten(&mut object.name, MOST_NAME);
+    }
+    Cow::Owned(timeline)
 }
 
-/// How many lanes are not drawn, when some are not.
-fn left_out(timeline: &Timeline) -> Option<usize> {
-    let left_out = timeline.lanes.len() - shown_lanes(timeline).len();
-    (left_out > 0).then_some(left_out)
+fn shorten(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +174,9 @@ mod tests {
     use threadbook_timeline::script::{Random, trace};
     use threadbook_timeline::trace::Gap;
 
+    /// What no form of any picture is longer than, in bytes.
+    const MOST_OF_ALL: usize = 150_000;
+
     fn picture(script: &str) -> Picture {
         let place_of = |site: u16| {
             Some(Place {
@@ -93,7 +185,7 @@ mod tests {
                 text: String::new(),
             })
         };
-        draw(&fold(&trace(script)), &place_of, "t")
+        draw(&fold(&trace(script)), &place_of, "t", &Options::default())
     }
 
     #[test]
@@ -360,7 +452,7 @@ mod tests {
             until: 400_000,
         });
         trace.dropped = 1_234_567;
-        let picture = draw(&fold(&trace), &|_| None, "t");
+        let picture = draw(&fold(&trace), &|_| None, "t", &Options::default());
         insta::assert_snapshot!(picture.text, @r"
         main      ##########################################################################JJJ# done
         ada       .-----####?????????????????????????????????????????????????##................. done
@@ -409,7 +501,7 @@ mod tests {
                 text: String::new(),
             })
         };
-        let picture = draw(&fold(&trace(script)), &place_of, "t");
+        let picture = draw(&fold(&trace(script)), &place_of, "t", &Options::default());
         let list = picture
             .text
             .split_once("still alive")
@@ -546,7 +638,8 @@ mod tests {
             assert!(tags.iter().any(|tag| tag == "svg"), "{name}");
             let known = [
                 "div", "style", "pre", "svg", "defs", "pattern", "rect", "circle", "path", "g",
-                "b", "i", "p", "details", "summary", "table", "tr", "th", "td",
+                "b", "i", "p", "details", "summary", "table", "tr", "th", "td", "input", "span",
+                "em",
             ];
             assert!(
                 tags.iter().all(|tag| known.contains(&tag.as_str())),
@@ -560,12 +653,65 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_has_all_its_lengths() {
+    fn the_style_sheet_has_all_its_lengths_and_only_styles_this_picture() {
         let html = picture(BUSY).html;
-        assert!(html.contains(" .d{position:relative;width:940px;height:"));
-        for placeholder in ["WIDTH", "HEIGHT", "ID", "PRE"] {
-            let style = &html[..html.find("</style>").expect("has a style sheet")];
+        let style = &html[..html.find("</style>").expect("has a style sheet")];
+        assert!(style.contains("#tb-t .p{position:absolute;left:132px;right:26px;"));
+        for placeholder in ["NAMES", "TAIL", "SHAPES", "ID", "PRE"] {
             assert!(!style.contains(placeholder), "{placeholder}");
+        }
+        let rules = style.split_once("<style>").expect("has a style sheet").1;
+        for rule in rules.split('}').filter(|rule| !rule.is_empty()) {
+            let selectors = rule.split('{').next().expect("split gives one part");
+            assert!(
+                selectors
+                    .split(',')
+                    .all(|selector| selector.contains("#tb-t")),
+                "{selectors}"
+            );
+        }
+    }
+
+    #[test]
+    fn both_axes_are_there_and_a_checkbox_without_script_chooses() {
+        let long = BUSY.to_owned() + "; @900000 main end";
+        for (script, axis, checked) in [
+            (BUSY, Axis::Auto, false),
+            (BUSY, Axis::Steps, true),
+            (&long, Axis::Auto, true),
+            (&long, Axis::Wall, false),
+        ] {
+            let options = Options { axis };
+            let html = draw(&fold(&trace(script)), &|_| None, "t", &options).html;
+            let is_checked = html.contains("type=\"checkbox\" hidden=\"\" checked=\"\"");
+            assert_eq!(is_checked, checked, "{axis:?}");
+            for view in [
+                "<g class=\"w\">",
+                "<g class=\"s\">",
+                "<div class=\"w\">",
+                "<div class=\"s\">",
+            ] {
+                assert_eq!(html.matches(view).count(), 1, "{view}");
+            }
+            assert!(!html.contains("<script") && !html.contains("onclick"));
+        }
+    }
+
+    #[test]
+    fn what_locks_and_the_end_waited_for_stands_below() {
+        let html = picture(
+            "main spawn ada; main spawn grace; ada start; grace start; ada take till; grace want till; main join grace; @500 ada release till; grace take till; \
+             @900 grace release till; grace exit; main joined grace; ada exit; main end",
+        )
+        .html;
+        for words in [
+            "data-t=\"lock `till` was waited for once, 440 µs, by grace\"",
+            "data-t=\"the end waited for: main 10 µs, ada 490 µs, grace 410 µs, main 30 µs",
+            "grace ran 420 µs, ready 30 µs, waited 440 µs",
+            "at most 2 at once",
+            "data-t=\"critical path: what the end waited for\"",
+        ] {
+            assert!(html.contains(words), "{words}");
         }
     }
 
@@ -596,7 +742,7 @@ mod tests {
                 text: "  oven.lock()".into(),
             })
         };
-        let html = draw(&fold(&trace("main spawn ada; main take oven; @100 ada want oven :7; @1900 main release oven; ada take oven")), &place_of, "t").html;
+        let html = draw(&fold(&trace("main spawn ada; main take oven; @100 ada want oven :7; @1900 main release oven; ada take oven")), &place_of, "t", &Options::default()).html;
         let want =
             "ada waited 1.8 ms for lock `oven` (cell 4 line 7: `oven.lock()`); let go by main";
         assert!(html.contains(want), "{html}");
@@ -606,11 +752,11 @@ mod tests {
     fn the_same_timeline_gives_the_same_bytes_and_no_id_gets_out_of_its_attribute() {
         let timeline = fold(&trace(BUSY));
         assert_eq!(
-            draw(&timeline, &|_| None, "a"),
-            draw(&timeline, &|_| None, "a")
+            draw(&timeline, &|_| None, "a", &Options::default()),
+            draw(&timeline, &|_| None, "a", &Options::default())
         );
         assert!(
-            draw(&timeline, &|_| None, "a\"><script>")
+            draw(&timeline, &|_| None, "a\"><script>", &Options::default())
                 .html
                 .starts_with("<div id=\"tb-ascript\">")
         );
@@ -637,7 +783,7 @@ mod tests {
                 text: "let mut till = till.lock().unwrap();".into(),
             })
         };
-        let picture = draw(&timeline, &place_of, "many");
+        let picture = draw(&timeline, &place_of, "many", &Options::default());
         assert!(
             picture.html.len() < MOST_HTML,
             "{} bytes",
@@ -653,26 +799,44 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_tasks_are_drawn_as_39_lanes_and_a_number() {
-        let script: String = (0..1000)
-            .map(|task| format!("main spawn t{task}; t{task} exit;"))
-            .collect();
-        let picture = picture(&script);
-        assert!(
-            picture.html.len() < MOST_HTML,
-            "{} bytes",
-            picture.html.len()
-        );
-        assert!(
-            picture.text.contains("962 more tasks are left out"),
-            "{}",
-            picture.text
-        );
-        assert!(picture.html.contains("962 more tasks are left out"));
-        assert_eq!(
-            picture.json["concurrent"].as_array().map(Vec::len),
-            Some(64 * 63 / 2)
-        );
+    fn many_tasks_are_groups_and_a_crowd_is_a_heat_map() {
+        for (many, is_crowd) in [(200, false), (3000, true)] {
+            let mut script: String = (0..many)
+                .map(|task| format!("main spawn t{task}; t{task} start;"))
+                .collect();
+            script += "t7 panic no_flour; t7 exit; t9 recv orders :2;";
+            for task in (0..many).filter(|task| ![7, 9].contains(task)) {
+                script += &format!("t{task} exit;");
+            }
+            let picture = picture(&(script + "main end"));
+            assert!(picture.html.len() < MOST_HTML, "{}", picture.html.len());
+            let rest = words::thousands(many - 2);
+            assert!(
+                picture.text.contains(&format!("t ×{}", many - 2)),
+                "{}",
+                picture.text
+            );
+            for words in [
+                format!("data-t=\"t ×{}\"", many - 2),
+                "data-t=\"t7\"".into(),
+                "title=\"t7: panicked: no_flour\"".into(),
+                "title=\"t9: still waiting for a message on channel `orders`\"".into(),
+                format!("<td>t</td><td>{rest}</td><td>done</td>"),
+            ] {
+                assert!(picture.html.contains(&words), "{words}");
+            }
+            assert_eq!(picture.html.contains("class=\"heat\""), is_crowd);
+            assert_eq!(picture.html.contains("class=\"st\""), !is_crowd);
+            tags_of(&picture.html);
+            assert_eq!(
+                picture.json["groups"],
+                serde_json::json!([{"name": "t", "tasks": many - 2, "end": "done"}])
+            );
+            let listed = picture.json["lanes"].as_array().map_or(0, Vec::len) as u64;
+            let left_out = picture.json["lanes_left_out"].as_u64().unwrap_or(0);
+            assert_eq!(listed + left_out, many + 1);
+            assert!(picture.json.to_string().len() < MOST_OF_ALL);
+        }
     }
 
     #[test]
@@ -714,33 +878,65 @@ mod tests {
     }
 
     #[test]
-    fn any_events_are_drawn() {
+    fn any_events_are_drawn_and_stay_small() {
         let mut random = Random::new(11);
-        for _ in 0..60 {
+        for case in 0..80 {
             let mut trace = trace("main mark x");
             let event = trace.events[0];
-            for ticks in 0..120 {
-                let mut small = || random.below(5) as u32;
+            // Few tasks or many, few events or many, and names that nobody would give.
+            let tasks = [5, 40, 3000][case % 3];
+            let events = [120, 4000][case % 2];
+            for (id, name) in ["<script>alert(1)</script>", "&\"'<", "größer"]
+                .iter()
+                .enumerate()
+            {
+                let name = name.repeat(1 + case % 400);
+                trace.names.insert(id as u32 + 1, name.as_str().into());
+            }
+            for ticks in 0..events {
+                let mut small = |most: u64| random.below(most) as u32;
                 trace.events.push(Event {
                     ticks: ticks * 1000,
-                    task: small(),
-                    obj: small(),
-                    seq: small(),
-                    aux: random.below(15) as u32,
-                    kind: random.below(40) as u8,
-                    worker: random.below(3) as u8,
+                    task: small(tasks),
+                    obj: small([5, tasks][case % 2]),
+                    seq: small(5),
+                    aux: small(15),
+                    kind: small(40) as u8,
+                    site: small(9) as u16,
+                    worker: small(12) as u8,
                     ..event
                 });
             }
-            let picture = draw(&fold(&trace), &|_| None, "t");
-            tags_of(&picture.html);
-            assert!(!picture.html.contains("NaN"));
+            let place_of = |site: u16| {
+                Some(Place {
+                    cell: 4,
+                    line: site.into(),
+                    text: "if a < b && c > d { \"<script>\" }".into(),
+                })
+            };
+            let timeline = fold(&trace);
+            let picture = draw(&timeline, &place_of, "t", &Options::default());
+            let svg = as_file(&timeline, &place_of, &Options::default());
+            for html in [&picture.html, &svg] {
+                tags_of(html);
+                assert!(!html.contains("NaN") && !html.contains("<script"));
+                for number in [":inf", "Minf", "hinf", " inf"] {
+                    assert!(!html.contains(number), "{number}");
+                }
+            }
+            for (form, long) in [
+                ("html", picture.html.len()),
+                ("text", picture.text.len()),
+                ("json", picture.json.to_string().len()),
+            ] {
+                assert!(long < MOST_OF_ALL, "case {case}: {form} has {long} bytes");
+            }
         }
     }
 
     #[test]
     fn nothing_recorded_draws_nothing_and_does_not_fail() {
-        let picture = draw(&Timeline::default(), &|_| None, "t");
+        let picture = draw(&Timeline::default(), &|_| None, "t", &Options::default());
         tags_of(&picture.html);
         assert_eq!(picture.json["lanes"], serde_json::json!([]));
     }

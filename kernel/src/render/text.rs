@@ -5,9 +5,10 @@ use std::fmt::Write;
 use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State};
 use threadbook_timeline::format::{Cause, Reason};
 
-use super::axis::{Axis, duration};
+use super::axis::{Scale, duration};
+use super::looks::LOOKS;
+use super::rows::{Group, Row, Rows, counts};
 use super::words::{LEFT_ALIVE, Words};
-use super::{left_out, shown_lanes};
 
 /// Longest a line is.
 const COLUMNS: usize = 100;
@@ -15,12 +16,15 @@ const COLUMNS: usize = 100;
 const MOST_WAITS: usize = 24;
 
 /// Draws all of it.
-pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
+pub fn draw(words: &Words<'_>, rows: &Rows<'_>, axis: &Scale) -> String {
     let timeline = words.timeline;
-    let lanes = shown_lanes(timeline);
-    let label = lanes
+    let label = rows
+        .all
         .iter()
-        .map(|lane| lane.name.chars().count())
+        .map(|row| match row {
+            Row::Lane(lane) => lane.name.chars().count(),
+            Row::Group(group) => group.name().chars().count(),
+        })
         .max()
         .unwrap_or(4)
         .min(16);
@@ -28,25 +32,33 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     let buckets = COLUMNS - label - 2 - 12;
     let mut text = String::new();
     let mut used = String::new();
-    for lane in lanes {
-        let bars = bars(lane, timeline.end, axis, buckets);
-        used.extend(bars.chars().filter(|mark| *mark != ' '));
-        let end = match lane.end {
-            LaneEnd::Done => "done",
-            LaneEnd::Panicked(_) => "panicked",
-            LaneEnd::Alive => "alive",
-            LaneEnd::Unknown => "unknown",
-            LaneEnd::Cut(Cause::Deadlock) => "deadlock",
-            LaneEnd::Cut(Cause::Program | Cause::Interrupt) => "cut off",
+    for row in &rows.all {
+        let (name, bars, end) = match row {
+            Row::Lane(lane) => {
+                let end = match lane.end {
+                    LaneEnd::Done => "done",
+                    LaneEnd::Panicked(_) => "panicked",
+                    LaneEnd::Alive => "alive",
+                    LaneEnd::Unknown => "unknown",
+                    LaneEnd::Cut(Cause::Deadlock) => "deadlock",
+                    LaneEnd::Cut(Cause::Program | Cause::Interrupt) => "cut off",
+                };
+                let bars = bars(lane, timeline.end, axis, buckets);
+                (lane.name.clone(), bars, end.to_owned())
+            }
+            Row::Group(group) if rows.is_crowd => {
+                text += &heat(words, group, axis);
+                continue;
+            }
+            Row::Group(group) => {
+                let bars = bars_of_group(group, timeline.end, axis, buckets);
+                let end: String = group.fate.chars().take(11).collect();
+                (group.name(), bars, end)
+            }
         };
-        _ = writeln!(
-            text,
-            "{:<label$}  {bars} {end}",
-            lane.name.chars().take(label).collect::<String>()
-        );
-    }
-    if let Some(more) = left_out(timeline) {
-        _ = writeln!(text, "{more} more tasks are left out here");
+        used.extend(bars.chars().filter(|mark| *mark != ' '));
+        let name: String = name.chars().take(label).collect();
+        _ = writeln!(text, "{name:<label$}  {bars} {}", end.trim_end());
     }
     let legend = [
         ('#', "# running"),
@@ -55,6 +67,7 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
         ('L', "L waits for a lock"),
         ('C', "C waits on a channel"),
         ('W', "W waits for a wait group"),
+        ('w', "w waits for others"),
         ('J', "J waits for a task to end"),
         ('N', "N waits to be notified"),
         ('B', "B waits at a barrier"),
@@ -77,6 +90,11 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
         }
         legend + words
     });
+    let legend = match (rows.is_crowd, rows.groups().next()) {
+        (true, _) => format!("{legend}\n1 to 9: so many tenths of the group   + a few   * all"),
+        (false, Some(_)) => format!("{legend}\na group shows what most of its tasks do"),
+        (false, None) => legend,
+    };
     let length = if axis.counts_steps() {
         format!(
             "one column per event, not by time; {} in all",
@@ -89,8 +107,11 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     if let Some(missing) = words.missing() {
         _ = writeln!(text, "{missing}");
     }
-    let waits: Vec<(&Lane, &Span)> = lanes
-        .iter()
+    for group in rows.groups().filter(|_| !rows.is_crowd) {
+        _ = writeln!(text, "  {}: {}", group.name(), words.group(group));
+    }
+    let waits: Vec<(&Lane, &Span)> = rows
+        .lanes()
         .flat_map(|lane| {
             lane.spans
                 .iter()
@@ -114,8 +135,49 @@ pub fn draw(words: &Words<'_>, axis: &Axis) -> String {
     text
 }
 
+/// A group of a crowd: its name and sums, then a line for each state: how many of its tasks were in it.
+fn heat(words: &Words<'_>, group: &Group<'_>, axis: &Scale) -> String {
+    const LABEL: usize = 24;
+    let buckets = COLUMNS - LABEL - 2;
+    let counts = counts(group, axis, words.timeline.end, buckets);
+    let all = group.lanes.len().max(1) as f64;
+    let mut text = format!("{}  {}\n", group.name(), words.group(group));
+    for look in &group.looks {
+        let marks: String = counts[*look]
+            .iter()
+            .map(|count| match count / all {
+                _ if *count < 0.02 => '.',
+                share if share < 0.095 => '+',
+                share if share > 0.995 => '*',
+                share => {
+                    let tenths = (share * 10.0).round().clamp(1.0, 9.0) as u32;
+                    char::from_digit(tenths, 10).unwrap_or('9')
+                }
+            })
+            .collect();
+        _ = writeln!(text, "  {:<LABEL$}{marks}", LOOKS[*look].2);
+    }
+    text
+}
+
+/// The row of a group: each bucket shows what most of its tasks do.
+fn bars_of_group(group: &Group<'_>, end: Nanos, axis: &Scale, buckets: usize) -> String {
+    let counts = counts(group, axis, end, buckets);
+    (0..buckets)
+        .map(|bucket| {
+            let most = (0..counts.len())
+                .max_by(|a, b| counts[*a][bucket].total_cmp(&counts[*b][bucket]))
+                .filter(|look| counts[*look][bucket] > 0.02);
+            most.map_or('.', |look| MARKS[look])
+        })
+        .collect()
+}
+
+/// What stands for each of the looks, where it is not said which kind of wait it is.
+const MARKS: [char; 10] = ['#', '=', '-', 'L', 'C', 'w', 'z', ' ', 'X', '?'];
+
 /// One lane: each bucket shows the state that fills most of it, and a wait before all others when it has no length of its own.
-fn bars(lane: &Lane, end: Nanos, axis: &Axis, buckets: usize) -> String {
+fn bars(lane: &Lane, end: Nanos, axis: &Scale, buckets: usize) -> String {
     let mut best = vec![(0.0, '.'); buckets];
     let last = lane.ended.unwrap_or(end);
     for span in &lane.spans {

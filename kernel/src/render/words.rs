@@ -1,16 +1,24 @@
 //! The sentences below and behind the picture: who waited, for how long, for what, where, and who ended it.
 
 use threadbook_timeline::fold::{
-    Deadlock, Hold, Lane, LaneEnd, Nanos, Object, Ring, Span, State, Timeline, Use,
+    Contention, Deadlock, Edge, EdgeKind, Hold, Lane, LaneEnd, Nanos, Object, Ring, Slice, Span,
+    State, Sums, Timeline, Use, WorkerLane,
 };
-use threadbook_timeline::format::{Cause, MAIN_TASK, Reason};
+use threadbook_timeline::format::{Cause, MAIN_TASK, ObjectKind, Reason};
 
 use super::Place;
 use super::axis::duration;
+use super::rows::{Group, Rows};
 
 /// Of how many tasks that outlive their cell it is said what they do.
 const MOST_ALIVE: usize = 8;
-/// What stands above that.
+/// Of how many tasks the sums stand below the picture.
+const MOST_SUMS: usize = 8;
+/// Of how many locks.
+const MOST_LOCKS: usize = 3;
+/// How many stretches of the critical path are told.
+const MOST_STRETCHES: usize = 6;
+/// What stands above what is said of those that are alive.
 pub const LEFT_ALIVE: &str = "still alive when the cell ended:";
 
 /// What the sentences need besides the span they speak of.
@@ -131,18 +139,221 @@ impl Words<'_> {
         }
     }
 
-    /// How long a task ran, and how long it waited (sleep and being ready are neither).
-    pub fn sums(&self, lane: &Lane) -> (Nanos, Nanos) {
-        let (mut ran, mut waited) = (0_u64, 0_u64);
-        for span in &lane.spans {
-            let long = span.until(self.timeline.end).0 - span.from.0;
-            match span.state {
-                State::Running | State::Computing => ran = ran.saturating_add(long),
-                State::Blocked { .. } => waited = waited.saturating_add(long),
-                State::Ready | State::Sleeping | State::Unknown => {}
+    /// Several spans that are drawn as one, as a sentence; a single one as [`Words::span`] has it.
+    pub fn spans(&self, lane: &Lane, spans: &[Span]) -> String {
+        let (first, last) = match spans {
+            [] => return lane.name.clone(),
+            [one] => return self.span(lane, one),
+            [first, .., last] => (first, last),
+        };
+        let end = self.timeline.end;
+        let (mut sums, mut waits) = (Sums::default(), 0);
+        let mut longest: Option<&Span> = None;
+        for span in spans {
+            let sum = match span.state {
+                State::Running | State::Computing => &mut sums.running,
+                State::Ready => &mut sums.ready,
+                State::Sleeping => &mut sums.sleeping,
+                State::Unknown => &mut sums.unknown,
+                State::Blocked { .. } => {
+                    waits += 1;
+                    if longest.is_none_or(|most| span.length(end) > most.length(end)) {
+                        longest = Some(span);
+                    }
+                    &mut sums.blocked
+                }
+            };
+            sum.0 += span.length(end).0;
+        }
+        let whole = Nanos(last.until(end).0 - first.from.0);
+        let mut told = format!("{} in these {}:", lane.name, duration(whole));
+        let mut comma = " ";
+        for (did, long) in [
+            ("ran", sums.running),
+            ("ready", sums.ready),
+            ("slept", sums.sleeping),
+        ] {
+            if long.0 > 0 {
+                told += &format!("{comma}{did} {}", duration(long));
+                comma = ", ";
             }
         }
-        (Nanos(ran), Nanos(waited))
+        match longest {
+            Some(_) if waits == 1 => {
+                told += &format!("{comma}waited {}", duration(sums.blocked));
+            }
+            Some(_) => {
+                told += &format!("{comma}waited {waits} times, {}", duration(sums.blocked));
+            }
+            None => {}
+        }
+        if let Some(State::Blocked { reason, object }) = longest.map(|span| span.state) {
+            let what = self.awaited(reason, object);
+            told += &format!("{} for {what}", if waits > 1 { ", longest" } else { "" });
+        }
+        told
+    }
+
+    /// A stretch for which a task had a lock, as a sentence.
+    pub fn hold(&self, lane: &Lane, hold: &Hold) -> String {
+        let until = hold.until.unwrap_or(self.timeline.end).max(hold.from);
+        format!(
+            "{} held {} for {}{}{}",
+            lane.name,
+            self.object(hold.object),
+            duration(Nanos(until.0 - hold.from.0)),
+            if hold.shared { ", to read" } else { "" },
+            self.place(hold.site)
+        )
+    }
+
+    /// What let what happen, as a sentence.
+    pub fn edge(&self, edge: &Edge) -> String {
+        let (from, to) = (self.task(edge.from), self.task(edge.to));
+        let object = self.object(edge.object);
+        match edge.kind {
+            EdgeKind::Spawn => format!("{from} made {to}"),
+            EdgeKind::Message => format!("message {} on {object}: from {from} to {to}", edge.seq),
+            EdgeKind::Lock => format!("{from} gave {object} back; {to} got it"),
+            EdgeKind::Wait => format!("{from} was the last on {object}; {to} went on"),
+            EdgeKind::Join => format!("{from} ended; {to} had its result"),
+            EdgeKind::Notify => format!("{from} notified {object}; {to} went on"),
+            EdgeKind::Barrier => format!("{from} was the last to come to {object}; {to} went on"),
+            EdgeKind::Once => format!("{from} filled {object}; {to} went on"),
+        }
+    }
+
+    /// Whom a worker carried for a stretch.
+    pub fn slice(&self, worker: u8, slice: &Slice) -> String {
+        let until = slice.until.unwrap_or(self.timeline.end).max(slice.from);
+        format!(
+            "worker {worker} carried {} for {}",
+            self.task(slice.task),
+            duration(Nanos(until.0 - slice.from.0))
+        )
+    }
+
+    /// What a worker did, in sum.
+    pub fn worker(&self, lane: &WorkerLane) -> String {
+        let mut tasks: Vec<u32> = lane.slices.iter().map(|slice| slice.task).collect();
+        let pairs = tasks.windows(2).filter(|pair| pair[0] != pair[1]);
+        let changes = pairs.count();
+        tasks.sort_unstable();
+        tasks.dedup();
+        let times = |count: usize, one: &str, many: &str| match count {
+            1 => one.to_owned(),
+            _ => format!("{} {many}", thousands(count as u64)),
+        };
+        format!(
+            "worker {} carried {}, and changed from one to another {}",
+            lane.worker,
+            times(tasks.len(), "one task", "tasks"),
+            times(changes, "once", "times")
+        )
+    }
+
+    /// What the lane of an object shows, in sum.
+    pub fn counted(&self, object: &Object) -> String {
+        let most = object.counter.iter().map(|change| change.1).max();
+        let most = most.unwrap_or(0);
+        let name = object.in_words();
+        match object.kind {
+            ObjectKind::Channel => match most {
+                0 => format!("no message ever lay in {name}"),
+                1 => format!("at most one message lay in {name}"),
+                _ => format!("at most {most} messages lay in {name}"),
+            },
+            ObjectKind::Mutex => {
+                let contention = self.timeline.contention();
+                let lock = contention.iter().find(|lock| lock.object == object.id);
+                lock.map_or(format!("nobody waited for {name}"), |lock| {
+                    self.contended(lock)
+                })
+            }
+            ObjectKind::RwLock => format!("at most {most} had {name} at once"),
+            ObjectKind::Cell => format!("the highest value of {name}: {most}"),
+            _ => format!("the counter of {name} was at most {most}"),
+        }
+    }
+
+    /// How much a lock was waited for.
+    fn contended(&self, lock: &Contention) -> String {
+        let times = match lock.waits {
+            1 => "once".into(),
+            2 => "twice".into(),
+            many => format!("{} times", thousands(many as u64)),
+        };
+        let longest = if lock.waits == 1 {
+            format!(", by {}", self.task(lock.longest_by))
+        } else {
+            format!(
+                " in all, longest {} by {}",
+                duration(lock.longest),
+                self.task(lock.longest_by)
+            )
+        };
+        let at_once = if lock.most_at_once > 1 {
+            format!(", up to {} at once", lock.most_at_once)
+        } else {
+            String::new()
+        };
+        format!(
+            "{} was waited for {times}, {}{longest}{at_once}",
+            self.object(lock.object),
+            duration(lock.waited)
+        )
+    }
+
+    /// What the tasks of a group did, in sum: `done; ran 1.2 ms, waited 3 ms; longest wait 40 µs for a message on channel 1, by t7`.
+    pub fn group(&self, group: &Group<'_>) -> String {
+        let mut told = group.fate.clone();
+        let separator = if told.is_empty() { "" } else { "; " };
+        told += &format!("{separator}together {}", did(&group.sums));
+        if let Some((lane, span)) = group.longest
+            && let State::Blocked { reason, object } = span.state
+        {
+            told += &format!(
+                "; longest wait {} for {}, by {}",
+                duration(span.length(self.timeline.end)),
+                self.awaited(reason, object),
+                lane.name
+            );
+        }
+        told
+    }
+
+    /// What the end waited for, task by task: `main 10 µs, ada 1.2 ms, main 3 µs`; `None` where that is one task alone.
+    pub fn critical_path(&self) -> Option<String> {
+        if self.timeline.gap.is_some() {
+            return None;
+        }
+        let mut stretches: Vec<(u32, u64)> = Vec::new();
+        for step in self.timeline.critical_path() {
+            let long = step.until.0 - step.from.0;
+            match stretches.last_mut() {
+                Some((task, sum)) if *task == step.task => *sum += long,
+                _ => stretches.push((step.task, long)),
+            }
+        }
+        if stretches.len() < 2 {
+            return None;
+        }
+        // The longest ones, in their order.
+        let mut lengths: Vec<u64> = stretches.iter().map(|stretch| stretch.1).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let shortest = lengths.get(MOST_STRETCHES - 1).copied().unwrap_or(0);
+        let told = stretches.iter().filter(|stretch| stretch.1 >= shortest);
+        let told: Vec<String> = told
+            .take(MOST_STRETCHES)
+            .map(|(task, long)| format!("{} {}", self.task(*task), duration(Nanos(*long))))
+            .collect();
+        let more = stretches.len() - told.len();
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" and {} shorter stretches", thousands(more as u64))
+        };
+        Some(format!("the end waited for: {}{more}", told.join(", ")))
     }
 
     /// How a task ended.
@@ -179,7 +390,7 @@ impl Words<'_> {
     }
 
     /// What a task does that is alive at the end, and what is known of who could end its wait.
-    fn does(&self, lane: &Lane) -> String {
+    pub fn does(&self, lane: &Lane) -> String {
         let name = &lane.name;
         let Some(span) = lane.spans.last() else {
             return format!("{name} is alive");
@@ -294,38 +505,58 @@ impl Words<'_> {
         }
     }
 
-    /// The last line below the picture.
-    pub fn footer(&self) -> String {
-        let lanes = self.timeline.lanes.iter().take(8).map(|lane| {
-            let (ran, waited) = self.sums(lane);
-            if waited.0 == 0 {
-                format!("{} ran {}", lane.name, duration(ran))
-            } else {
-                format!(
-                    "{} ran {}, waited {}",
-                    lane.name,
-                    duration(ran),
-                    duration(waited)
-                )
-            }
-        });
-        let mut parts: Vec<String> = lanes.collect();
-        if self.timeline.lanes.len() > 8 {
-            parts.push(format!("{} more", self.timeline.lanes.len() - 8));
+    /// The lines below the picture: what each task came to, how many ran at once, which locks were waited for, what the end waited for, what is missing.
+    pub fn footer(&self, rows: &Rows<'_>) -> Vec<String> {
+        let timeline = self.timeline;
+        let lanes: Vec<&Lane> = rows.lanes().collect();
+        // What groups came to stands beside them.
+        let most = if rows.groups().next().is_some() {
+            MOST_SUMS / 4
+        } else {
+            MOST_SUMS
+        };
+        let mut parts: Vec<String> = lanes
+            .iter()
+            .take(most)
+            .map(|lane| format!("{} {}", lane.name, did(&timeline.sums(lane))))
+            .collect();
+        if lanes.len() > most {
+            parts.push(format!("{} more", lanes.len() - most));
         }
-        if self.timeline.lanes.len() > 1 {
-            let at_most = if self.timeline.gap.is_some() {
+        if timeline.lanes.len() > 1 {
+            let at_most = if timeline.gap.is_some() {
                 "as far as was seen, at most"
             } else {
                 "at most"
             };
+            let running = timeline.parallelism;
+            let average = if running.most > 1 {
+                format!(", {:.1} on the average", running.average())
+            } else {
+                String::new()
+            };
             parts.push(format!(
-                "{at_most} {} at once, main left out",
-                self.timeline.max_running
+                "{at_most} {} at once{average}, main left out",
+                timeline.max_running
             ));
         }
-        parts.extend(self.missing());
-        parts.join(" · ")
+        let mut lines = vec![parts.join(" · ")];
+        let contention = timeline.contention();
+        let locks: Vec<String> = contention
+            .iter()
+            .take(MOST_LOCKS)
+            .map(|lock| self.contended(lock))
+            .collect();
+        if !locks.is_empty() {
+            let more = match contention.len().saturating_sub(MOST_LOCKS) {
+                0 => String::new(),
+                more => format!(" · and {more} more locks"),
+            };
+            lines.push(locks.join(" · ") + &more);
+        }
+        lines.extend(self.critical_path());
+        lines.extend(self.missing());
+        lines
     }
 
     /// What was not kept, and when; `None` when all was.
@@ -346,8 +577,23 @@ impl Words<'_> {
     }
 }
 
+/// How long a task did what: `ran 1.2 ms, waited 3 ms`.
+pub fn did(sums: &Sums) -> String {
+    let mut told = format!("ran {}", duration(sums.running));
+    for (did, long) in [
+        ("ready", sums.ready),
+        ("waited", sums.blocked),
+        ("slept", sums.sleeping),
+    ] {
+        if long.0 > 0 {
+            told += &format!(", {did} {}", duration(long));
+        }
+    }
+    told
+}
+
 /// A number as people write it: 1,234,567.
-fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {

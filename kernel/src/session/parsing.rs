@@ -200,7 +200,7 @@ mod tests {
         let lessons = [
             include_str!("mod.rs"),
             include_str!("../evaluator/mod.rs"),
-            include_str!("../render/svg.rs"),
+            include_str!("../render/scene/lanes.rs"),
         ];
         for text in lessons {
             assert!(depth(text) < DEEPEST / 4, "{}", depth(text));

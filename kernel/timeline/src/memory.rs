@@ -106,6 +106,23 @@ impl Memory {
         self.read_some(recording, |tasks| tasks)
     }
 
+    /// How much recording `recording` holds by now, as a number that grows with each event: those in its chunks, and those that are not there any more.
+    ///
+    /// Looks at the heads of the chunks alone, at most 4,096 of them. Of a trace that was scribbled on it may be any number.
+    pub fn count(&self, recording: u32) -> u64 {
+        let header = self.header();
+        let half = half_of(recording);
+        let turns = header.next_turn[half].load(Acquire);
+        let numbers = turns.min(CHUNKS_PER_HALF as u64) as usize;
+        let in_chunks = (0..numbers).filter_map(|number| {
+            self.turn(half, number, recording)?;
+            let head = self.chunk_header(chunk_at(half, number)?);
+            Some(u64::from(head.len.load(Relaxed)))
+        });
+        let there = in_chunks.fold(0_u64, u64::saturating_add);
+        there.saturating_add(header.dropped[half].load(Relaxed))
+    }
+
     /// Reads the observed part of recording `recording`, as [`read`](Self::read) reads all of it: the cost of what else is there is that of copying it.
     pub fn read_part(&self, recording: u32, observation: Observation) -> Trace {
         self.read_some(recording, |tasks| part(tasks, observation))

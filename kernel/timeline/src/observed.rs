@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::facts::MOST_LANES;
 use crate::fold::{
-    Known, LaneEnd, State, Timeline, fold_knowing, is_act, max_running_without, word_for,
+    Known, LaneEnd, State, Timeline, fold_knowing, is_act, running_at_once, word_for,
 };
 use crate::format::{Cause, Event, Kind, ObjectKind, Reason};
 use crate::trace::Trace;
@@ -269,7 +269,7 @@ impl Observed {
         let mut known = Known::default();
         known.name_task(observer, name);
         let mut timeline = fold_knowing(trace, &known);
-        timeline.max_running = max_running_without(&timeline.lanes, timeline.end, observer);
+        timeline.max_running = running_at_once(&timeline.lanes, timeline.end, observer).most;
         let lanes: HashMap<u32, usize> = timeline
             .lanes
             .iter()

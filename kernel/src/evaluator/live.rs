@@ -1,0 +1,389 @@
+//! The picture of a cell that still runs: shown after half a second, brought up to date in place, and left there for the last one.
+//!
+//! A thread of its own, which sleeps while no cell runs and does nothing in cells that are short. It only reads what the cell records, and takes at most a
+//! tenth of a core for that, however much there is. Whoever ends the cell does not wait for it: a picture that comes too late is thrown away.
+
+use super::output::Events;
+use super::sources::Sources;
+use crate::cell::{Event, JobId, MimeBundle};
+use crate::picture::{Of, SoFar};
+use crate::trace::TraceMemory;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a cell has run when its picture is first shown.
+const FIRST: Duration = Duration::from_millis(500);
+/// Least time between two pictures.
+const LEAST: Duration = Duration::from_millis(250);
+/// So many times as long as a picture took, the next one is not made.
+const REST: u32 = 9;
+/// A cell that runs for long is looked at more seldom: after each sixtieth of its time, when it does something.
+const PART_BUSY: u32 = 60;
+/// After each quarter of its time, when it does nothing: only the length of its waits is new.
+const PART_IDLE: u32 = 4;
+
+/// A cell whose picture is wanted while it runs.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Its ticket.
+    pub job: JobId,
+    /// The number that the notebook shows in brackets.
+    pub number: u32,
+    /// The recording that its events belong to.
+    pub recording: u32,
+    /// How to draw it.
+    pub so_far: SoFar,
+}
+
+/// What a look at a cell that runs came to.
+#[derive(Debug, Default)]
+struct Look {
+    /// How many events there were.
+    events: u64,
+    /// The picture, when there is something to see.
+    picture: Option<MimeBundle>,
+}
+
+/// The cell that runs, as far as its picture goes.
+struct Running {
+    watched: Watched,
+    began: Option<Instant>,
+    next: Option<Instant>,
+    /// By which id the picture stands in the notebook.
+    shown: Option<String>,
+    /// How many events there were when it was drawn, and how long the cell had run by then.
+    drawn: Option<(u64, Duration)>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    closed: bool,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handle to the thread; clones share it.
+#[derive(Clone)]
+pub struct Live(Arc<Inner>);
+
+impl Live {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(
+        trace: Arc<TraceMemory>,
+        sources: Sources,
+        events: Events,
+    ) -> std::io::Result<Live> {
+        let look = move |watched: &Watched, ran: Duration, before: Option<u64>| {
+            look_at(&trace, &sources, watched, ran, before)
+        };
+        Live::start_with(look, events, FIRST)
+    }
+
+    fn start_with(
+        look: impl Fn(&Watched, Duration, Option<u64>) -> Look + Send + 'static,
+        events: Events,
+        first: Duration,
+    ) -> std::io::Result<Live> {
+        let inner = Arc::new(Inner {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+        });
+        let live = Live(Arc::clone(&inner));
+        std::thread::Builder::new()
+            .name("live".into())
+            .spawn(move || watch(&inner, &look, &events, first))?;
+        Ok(live)
+    }
+
+    /// The next cell that begins is this one.
+    pub fn arm(&self, watched: Watched) {
+        self.0.lock().running = Some(Running {
+            watched,
+            began: None,
+            next: None,
+            shown: None,
+            drawn: None,
+        });
+    }
+
+    /// The worker was told to run the cell.
+    pub fn begin(&self) {
+        if let Some(running) = &mut self.0.lock().running {
+            running.began.get_or_insert_with(Instant::now);
+        }
+        self.0.changed.notify_one();
+    }
+
+    /// The cell takes away what it has shown, by `take_away`: its picture too, so the next one is a new output.
+    pub fn clear(&self, take_away: impl FnOnce()) {
+        let mut state = self.0.lock();
+        take_away();
+        if let Some(running) = &mut state.running {
+            running.shown = None;
+            running.drawn = None;
+        }
+    }
+
+    /// The cell is over. Gives the id by which its picture stands in the notebook, when one does; nothing is shown by this thread any more.
+    pub fn end(&self) -> Option<String> {
+        self.0.lock().running.take()?.shown
+    }
+
+    /// Ends the thread.
+    pub fn close(&self) {
+        let mut state = self.0.lock();
+        state.running = None;
+        state.closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+fn watch(
+    inner: &Inner,
+    look: &dyn Fn(&Watched, Duration, Option<u64>) -> Look,
+    events: &Events,
+    first: Duration,
+) {
+    let mut state = inner.lock();
+    while !state.closed {
+        let due = state.running.as_ref().and_then(|running| {
+            let began = running.began?;
+            Some((running.next.unwrap_or(began + first), began))
+        });
+        let Some((due, began)) = due else {
+            state = inner
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let now = Instant::now();
+        if now < due {
+            let waited = inner.changed.wait_timeout(state, due - now);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
+        let Some(running) = &state.running else {
+            continue;
+        };
+        let (watched, drawn) = (running.watched.clone(), running.drawn);
+        let ran = now - began;
+        // A cell that does nothing is drawn again when its waits are longer by a part that can be seen.
+        let is_stale = drawn.is_none_or(|(_, when)| ran >= when + when / PART_IDLE);
+        let before = drawn.map(|drawn| drawn.0).filter(|_| !is_stale);
+        drop(state);
+        let seen = look(&watched, ran, before);
+        let took = now.elapsed();
+        state = inner.lock();
+        let of_this = |running: &&mut Running| running.watched.job == watched.job;
+        let Some(running) = state.running.as_mut().filter(of_this) else {
+            continue;
+        };
+        running.next = Some(now + rest_after(took, ran));
+        if let Some(bundle) = seen.picture {
+            running.drawn = Some((seen.events, ran));
+            let job = Some(watched.job);
+            // Under the lock: no picture comes after the cell's end, or between its clearing and our knowing of it.
+            (events)(match &running.shown {
+                Some(id) => Event::Update {
+                    job,
+                    id: id.clone(),
+                    bundle,
+                },
+                None => {
+                    let id = uuid::Uuid::new_v4().to_string();
+                    running.shown = Some(id.clone());
+                    Event::Display {
+                        job,
+                        bundle,
+                        id: Some(id),
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// How long after the beginning of a look the next one is due: never sooner than a quarter of a second, nor so soon that looking takes more than a tenth of
+/// the time, and the more seldom the longer the cell runs.
+fn rest_after(took: Duration, ran: Duration) -> Duration {
+    LEAST.max(took + took * REST).max(ran / PART_BUSY)
+}
+
+/// Draws what a cell has done so far; nothing when that is what it had done `before`.
+fn look_at(
+    trace: &TraceMemory,
+    sources: &Sources,
+    watched: &Watched,
+    ran: Duration,
+    before: Option<u64>,
+) -> Look {
+    let events = trace.count(watched.recording);
+    if events == 0 || before == Some(events) {
+        return Look::default();
+    }
+    let trace = trace.read(watched.recording);
+    let line_of_site = |site| {
+        let site = trace.site(site)?;
+        sources.place(site.build, site.line)
+    };
+    let of = Of {
+        job: watched.job,
+        number: watched.number,
+        ran: Some(ran),
+    };
+    let picture = watched.so_far.draw(&trace, &line_of_site, of);
+    Look { events, picture }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::Pictures;
+    use std::sync::mpsc;
+
+    fn watched(job: JobId) -> Watched {
+        Watched {
+            job,
+            number: 1,
+            recording: 1,
+            so_far: Pictures::default().so_far(),
+        }
+    }
+
+    fn bundle(text: &str) -> MimeBundle {
+        MimeBundle::from_iter([("text/plain".to_owned(), text.into())])
+    }
+
+    /// A thread that shows a picture at each look, of which a test lets it take as many as it likes.
+    fn live() -> (Live, mpsc::Sender<u64>, mpsc::Receiver<Event>) {
+        let (allow, allowed) = mpsc::channel::<u64>();
+        let (tell, told) = mpsc::channel();
+        let (allowed, tell) = (Mutex::new(allowed), Mutex::new(tell));
+        let look = move |_: &Watched, _: Duration, _: Option<u64>| {
+            let events = allowed.lock().expect("one thread").recv().unwrap_or(0);
+            Look {
+                events,
+                picture: (events > 0).then(|| bundle(&events.to_string())),
+            }
+        };
+        let events: Events = Arc::new(move |event| {
+            let _ = tell.lock().expect("one thread").send(event);
+        });
+        let live = Live::start_with(look, events, Duration::ZERO).expect("a thread");
+        (live, allow, told)
+    }
+
+    #[test]
+    fn one_picture_is_shown_and_then_brought_up_to_date() {
+        let (live, allow, told) = live();
+        live.begin();
+        live.arm(watched(7));
+        live.begin();
+        for look in 1..=3 {
+            allow.send(look).expect("it looks");
+        }
+        let Event::Display {
+            job: Some(7),
+            bundle: first,
+            id: Some(id),
+        } = told.recv().expect("is shown")
+        else {
+            panic!("a display comes first")
+        };
+        assert_eq!(first, bundle("1"));
+        for look in ["2", "3"] {
+            let update = Event::Update {
+                job: Some(7),
+                id: id.clone(),
+                bundle: bundle(look),
+            };
+            assert_eq!(told.recv().expect("is shown"), update);
+        }
+        assert_eq!(live.end(), Some(id));
+        // What it draws after the end is thrown away; the next cell begins anew.
+        allow.send(4).expect("it looks, or will");
+        live.arm(watched(8));
+        live.begin();
+        allow.send(5).expect("it looks");
+        allow.send(6).expect("it looks");
+        let Event::Display {
+            job: Some(8),
+            id: Some(other),
+            ..
+        } = told.recv().expect("is shown")
+        else {
+            panic!("a new display")
+        };
+        assert_eq!(live.end(), Some(other));
+        live.close();
+        drop(allow);
+        assert!(
+            !told
+                .iter()
+                .any(|event| matches!(event, Event::Update { job: Some(7), .. }))
+        );
+    }
+
+    #[test]
+    fn a_cell_that_clears_its_output_gets_a_new_picture() {
+        let (live, allow, told) = live();
+        live.arm(watched(1));
+        live.begin();
+        allow.send(1).expect("it looks");
+        assert!(matches!(told.recv(), Ok(Event::Display { .. })));
+        let mut cleared = false;
+        live.clear(|| cleared = true);
+        assert!(cleared);
+        allow.send(2).expect("it looks");
+        assert!(
+            matches!(told.recv(), Ok(Event::Display { .. })),
+            "no update of what is gone"
+        );
+        live.clear(|| ());
+        assert_eq!(live.end(), None, "nothing stands there");
+        live.close();
+    }
+
+    #[test]
+    fn a_cell_that_shows_nothing_has_no_picture_to_replace() {
+        let (live, allow, told) = live();
+        assert_eq!(live.end(), None);
+        live.arm(watched(1));
+        live.begin();
+        allow.send(0).expect("it looks");
+        allow.send(0).expect("it looks");
+        assert_eq!(live.end(), None);
+        live.close();
+        drop(allow);
+        assert_eq!(told.iter().count(), 0);
+    }
+
+    #[test]
+    fn looks_are_at_most_four_a_second_and_a_tenth_of_the_time() {
+        let ms = Duration::from_millis;
+        for (took, ran, want) in [
+            (0, 500, 250),
+            (20, 500, 250),
+            (100, 500, 1000),
+            (1, 15_000, 250),
+            (1, 60_000, 1000),
+            (1, 3_600_000, 60_000),
+        ] {
+            assert_eq!(rest_after(ms(took), ms(ran)), ms(want), "{took} {ran}");
+        }
+    }
+}

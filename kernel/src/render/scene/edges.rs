@@ -1,0 +1,156 @@
+//! Arrows: what let what happen, and the rings of deadlocks.
+
+use super::*;
+use threadbook_timeline::fold::{Edge, State};
+
+/// How many arrows are drawn.
+const MOST_EDGES: usize = 150;
+const MOST_RINGS: usize = 8;
+/// Arrows of one kind between the same two lanes that end nearer to each other than this are drawn as one.
+const NEAR_PX: f64 = 3.0;
+
+impl Sheet<'_> {
+    /// All arrows when there are few. Else of those that fall on one place one, and those that ended a wait or made a task before the others.
+    pub(super) fn edges(&mut self) {
+        let all = &self.words.timeline.edges;
+        let most = MOST_EDGES.min(self.detail.0.max(20));
+        let mut seen: HashMap<(EdgeKind, usize, usize, i64), usize> = HashMap::new();
+        let mut shown: Vec<(usize, usize, &Edge)> = Vec::new();
+        let mut hidden = 0;
+        for edge in all {
+            let (Some(from), Some(to)) = (self.rows.of_task(edge.from), self.rows.of_task(edge.to))
+            else {
+                hidden += 1;
+                continue;
+            };
+            let lanes = [from, to].map(|row| matches!(self.rows.all[row], Row::Lane(_)));
+            if from == to {
+                hidden += usize::from(!lanes[0]);
+                continue;
+            }
+            // Between a group and a lane only what is worth a look.
+            if lanes != [true; 2]
+                && !(edge.ended_wait && lanes.contains(&true) && from > 0 && to > 0)
+            {
+                hidden += 1;
+                continue;
+            }
+            if all.len() > most {
+                let place = (self.x(edge.reached) / NEAR_PX) as i64;
+                match seen.entry((edge.kind, from, to, place)) {
+                    std::collections::hash_map::Entry::Occupied(at) => {
+                        hidden += 1;
+                        let (_, _, other) = &mut shown[*at.get()];
+                        if edge.ended_wait && !other.ended_wait {
+                            *other = edge;
+                        }
+                        continue;
+                    }
+                    std::collections::hash_map::Entry::Vacant(free) => _ = free.insert(shown.len()),
+                }
+            }
+            shown.push((from, to, edge));
+        }
+        if shown.len() > most {
+            let tells = |edge: &Edge| edge.ended_wait || edge.kind == EdgeKind::Spawn;
+            let (telling, rest): (Vec<_>, Vec<_>) =
+                shown.iter().partition(|(_, _, edge)| tells(edge));
+            hidden += shown.len();
+            let room = most.saturating_sub(telling.len());
+            shown = evenly(&telling, most);
+            shown.extend(evenly(&rest, room));
+            hidden -= shown.len();
+        }
+        self.arrows_left_out = hidden;
+        let mut paths: BTreeMap<EdgeKind, String> = BTreeMap::new();
+        for (from, to, edge) in shown {
+            let (x, y, to_x) = (self.x(edge.left), self.y(from), self.x(edge.reached));
+            // From rim to rim of the bars, so that the arrow's head lies on none of them.
+            let down = if to > from { 1.0 } else { -1.0 };
+            let (y, to_y) = (y + 7.0 * down, self.y(to) - 8.0 * down);
+            _ = write!(
+                paths.entry(edge.kind).or_default(),
+                "M{x:.1} {y:.0}L{to_x:.1} {to_y:.0}{}",
+                head(to_x - x, to_y - y)
+            );
+            let told = self.words.edge(edge);
+            let area = (to_x - 4.0, to_y - 4.0, 8.0, 8.0);
+            self.say(area, 700.0, Saying::Text(told));
+        }
+        for (kind, path) in paths {
+            self.occurs.edges.insert(kind);
+            let class = legend::class_of(kind);
+            _ = write!(self.shapes, "<path class=\"e {class}\" d=\"{path}\"/>");
+        }
+    }
+
+    /// Tasks that wait for each other: an arrow from each to the next, those downwards bent to one side and those upwards to the other, so that it looks
+    /// like the ring that it is.
+    pub(super) fn rings(&mut self) {
+        let timeline = self.words.timeline;
+        let mut path = String::new();
+        for ring in timeline.rings.iter().take(MOST_RINGS) {
+            let x = self.x(ring.at);
+            for (place, &task) in ring.tasks.iter().enumerate() {
+                let next = ring.tasks[(place + 1) % ring.tasks.len()];
+                let (Some(from), Some(to)) = (self.rows.of_task(task), self.rows.of_task(next))
+                else {
+                    continue;
+                };
+                let (y, to_y) = (self.y(from), self.y(to));
+                if from == to {
+                    if task != next {
+                        continue;
+                    }
+                    _ = write!(
+                        path,
+                        "M{x:.1} {:.0}c26 -8 26 20 2 12{}",
+                        y - 6.0,
+                        head(-24.0, -8.0)
+                    );
+                } else {
+                    let side = if to > from { 1.0 } else { -1.0 };
+                    let bend = side * (26.0 + 3.0 * from.abs_diff(to).min(8) as f64);
+                    let (y, to_y) = (y + side, to_y - 3.0 * side);
+                    let middle = f64::midpoint(y, to_y);
+                    _ = write!(
+                        path,
+                        "M{x:.1} {y:.0}Q{:.1} {middle:.0} {x:.1} {to_y:.0}{}",
+                        x + bend,
+                        head(-bend, to_y - middle)
+                    );
+                }
+                let waits = timeline.lane(task).and_then(|lane| {
+                    lane.spans.iter().rev().find_map(|span| match span.state {
+                        State::Blocked { reason, object } if span.deadlocked.is_some() => {
+                            Some(self.words.awaited(reason, object))
+                        }
+                        _ => None,
+                    })
+                });
+                let sentence = format!(
+                    "{} waits for {}, and so for {}",
+                    self.words.task(task),
+                    waits.unwrap_or_default(),
+                    if task == next {
+                        "itself"
+                    } else {
+                        self.words.task(next)
+                    }
+                );
+                let area = (x - 4.0, to_y - 4.0, 8.0, 8.0);
+                self.say(area, 1900.0, Saying::Text(sentence));
+            }
+        }
+        if !path.is_empty() {
+            self.occurs.rings = true;
+            _ = write!(self.shapes, "<path class=\"ring\" d=\"{path}\"/>");
+        }
+    }
+}
+
+/// At most so many of them, from everywhere in the list.
+fn evenly<T: Copy>(all: &[T], most: usize) -> Vec<T> {
+    let every = all.len().div_ceil(most.max(1)).max(1);
+    all.iter().step_by(every).take(most).copied().collect()
+}
