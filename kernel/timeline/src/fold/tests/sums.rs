@@ -116,8 +116,8 @@ fn the_critical_path_goes_where_the_end_waited_for() {
             &[
                 "main 0-10 runs",
                 "a 10-20 ready",
-                "a 20-110 runs",
-                "a 110-200 sleeps",
+                "a 20-100 runs",
+                "a 100-200 sleeps",
                 "a 200-250 runs",
                 "main 250-260 ready",
                 "main 260-300 runs",
