@@ -47,8 +47,12 @@ pub fn build_for_nbgrader(
         Ok(lessons) => lessons,
         Err(mistakes) => return Ok(mistakes),
     };
+    let chosen = super::testing::chosen(&lessons, only)?;
     let mut mistakes = Vec::new();
-    for lesson in lessons.iter().filter(|lesson| !lesson.exercises.is_empty()) {
+    for lesson in chosen
+        .into_iter()
+        .filter(|lesson| !lesson.exercises.is_empty())
+    {
         match instructors(lesson, &lessons) {
             Ok(notebook) => {
                 let folder = out.join("source").join(&lesson.name);
