@@ -30,7 +30,7 @@ def test_there_is_a_notebook_for_each_lesson():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_three_notebooks_execute(installed, tmp_path, path):
+def test_the_notebooks_execute(installed, tmp_path, path):
     notebook = read(path)
     for cell in notebook.cells:
         if cell.cell_type == "code":
