@@ -308,6 +308,99 @@ test("all cells run by keyboard, and only those are red that say so", async () =
   await page.locator(".jp-OutputArea-output:has(svg[role=img])").first().screenshot({ path: join(ARTEFACTS, "timeline.png") });
 });
 
+/** Where a hover text lies that says this: what the mouse meets in its middle, and how that looks then. */
+async function hover(words) {
+  const spot = page.locator(`.jp-OutputArea-output i[title*="${words}"]`).first();
+  await spot.scrollIntoViewIfNeeded();
+  const box = await spot.boundingBox();
+  assert.ok(box, `a hover text with "${words}"`);
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  await page.mouse.move(x, y);
+  return page.evaluate(([x, y]) => {
+    const met = document.elementFromPoint(x, y);
+    return { title: met?.title ?? "", outline: met ? getComputedStyle(met).outlineStyle : "none" };
+  }, [x, y]);
+}
+
+test("the mouse over a picture meets the words of what lies there", async () => {
+  const met = await hover("waited");
+  assert.match(met.title, /\w+ (waited|could|ran|held|slept|computed|gave|made|was|ended)/, "what lies there, or something smaller upon it, says what it is");
+  assert.equal(met.outline, "solid", "and is marked");
+  const own = await page.evaluate(() =>
+    [...document.querySelectorAll('.jp-OutputArea-output i[title*=" waited "]')].some((spot) => /waited .+ for .+\(cell \d+ line \d+/.test(spot.title)),
+  );
+  assert.ok(own, "a wait says for what, and at which line of which cell");
+});
+
+test("the axis is switched by the keyboard, without a script", async () => {
+  const control = page.locator(".jp-OutputArea-output input.ax").first();
+  await control.waitFor({ timeout: DEADLINE });
+  const seen = () =>
+    control.evaluate((control) => {
+      const root = control.parentElement;
+      const shown = (group) => [...root.querySelectorAll(group)].some((part) => getComputedStyle(part).display !== "none");
+      return { time: shown("svg g.w"), steps: shown("svg g.s"), says: control.getAttribute("aria-label") };
+    });
+  const before = await seen();
+  assert.equal(before.time, !before.steps, "one of the two is seen");
+  assert.ok(before.says, "the control has a name");
+  await control.focus();
+  await page.keyboard.press("Space");
+  const after = await seen();
+  assert.deepEqual([after.time, after.steps], [before.steps, before.time], "now the other one");
+  await page.keyboard.press("Space");
+  assert.deepEqual(await seen(), before);
+});
+
+/** Chooses a theme of JupyterLab's by its menu. */
+async function theme(name, isLight) {
+  await page.locator("#jp-MainMenu >> text=Settings").click();
+  await page.locator('.lm-Menu-itemLabel:text-is("Theme")').hover();
+  await page.locator(`.lm-Menu-itemLabel:text-is("${name}")`).click();
+  await until((isLight) => document.body.dataset.jpThemeLight === String(isLight), `the theme is ${name}`, isLight);
+}
+
+test("a picture's words are read in the dark theme as well", async () => {
+  /** How light the letters are and what lies behind them, from 0 to 255. */
+  const lightness = () =>
+    page.evaluate(() => {
+      const grey = (colour) => {
+        const [red, green, blue] = colour.match(/[\d.]+/g).map(Number);
+        return (red + green + blue) / 3;
+      };
+      const picture = document.querySelector(".jp-OutputArea-output svg[role=img]").closest("[id^=tb-]");
+      let paper = picture;
+      while (paper && /rgba\(.*, 0\)|transparent/.test(getComputedStyle(paper).backgroundColor)) {
+        paper = paper.parentElement;
+      }
+      return { letters: grey(getComputedStyle(picture).color), paper: grey(getComputedStyle(paper ?? document.body).backgroundColor) };
+    });
+  const light = await lightness();
+  assert.ok(light.paper - light.letters > 120, `dark letters on light paper: ${JSON.stringify(light)}`);
+  await theme("JupyterLab Dark", false);
+  const dark = await lightness();
+  assert.ok(dark.letters - dark.paper > 120, `light letters on dark paper: ${JSON.stringify(dark)}`);
+  await page.locator(".jp-OutputArea-output:has(svg[role=img])").first().screenshot({ path: join(ARTEFACTS, "timeline-dark.png") });
+  await theme("JupyterLab Light", true);
+});
+
+test("axe-core finds nothing serious in the outputs", async () => {
+  // With all that is folded unfolded: who reads a table looks into it.
+  await page.evaluate(() => {
+    for (const folded of document.querySelectorAll(".jp-OutputArea-output details")) {
+      folded.open = true;
+    }
+  });
+  await page.evaluate(readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8"));
+  const found = await page.evaluate(async () => {
+    const { violations, passes } = await window.axe.run({ include: [[".jp-OutputArea-output"]] });
+    const told = ({ id, impact, help, nodes }) => `${impact} ${id}: ${help}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(" | ")}`;
+    return { bad: violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(told), held: passes.map(({ id }) => id) };
+  });
+  assert.ok(found.held.includes("svg-img-alt") || found.held.includes("role-img-alt"), `it looked at the pictures: ${found.held.join(", ")}`);
+  assert.deepEqual(found.bad, []);
+});
+
 test("a cell is changed and run again, and its new output and picture are there", async () => {
   const [at] = places((_, source) => source.includes('s.spawn_named("ada", || bake("rye"))'));
   assert.ok(at !== undefined, "the cell with two bakers is there");
