@@ -179,10 +179,7 @@ impl Pictures {
             Form::Drawn(axis) => axis,
             Form::Words | Form::Off => Axis::Auto,
         };
-        let options = Options {
-            axis,
-            ..Options::default()
-        };
+        let options = Options { axis };
         save::save(name, folder, &kept.timeline, &place_of, &options)?;
         Ok(format!("the picture of cell {} is in {name}", kept.number))
     }
@@ -285,10 +282,7 @@ fn shown(
         Form::Drawn(axis) => axis,
         Form::Words => Axis::Auto,
     };
-    let options = Options {
-        axis,
-        ..Options::default()
-    };
+    let options = Options { axis };
     let picture = render::draw(timeline, &place_of, &format!("threadbook-{job}"), &options);
     let (html, text) = match form {
         Form::Words => render::in_words(timeline, &place_of),

@@ -125,7 +125,7 @@ mod linux {
         let copies = shared_counter();
         let nothing = std::ptr::null_mut();
         threadbook_cell_begin(nothing);
-        let left = if round % 2 == 0 {
+        let left = if round.is_multiple_of(2) {
             Left::in_the_middle_of_calls()
         } else {
             Left::starting_and_ending(1 + round / 2 % 6)

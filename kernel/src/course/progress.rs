@@ -44,6 +44,9 @@ pub fn place() -> Option<PathBuf> {
     Some(dirs::data_dir()?.join("threadbook/progress.json"))
 }
 
+/// Whether an exercise is to be forgotten: its lesson, and its number.
+pub type Forgets<'a> = dyn Fn(&str, &str) -> bool + 'a;
+
 impl Progress {
     /// Keeps progress in this file; it need not be there.
     pub fn at(path: PathBuf) -> Progress {
@@ -106,7 +109,7 @@ impl Progress {
     ///
     /// # Errors
     /// As for [`add`](Progress::add).
-    pub fn forget(&self, forgets: Option<&dyn Fn(&str, &str) -> bool>) -> io::Result<usize> {
+    pub fn forget(&self, forgets: Option<&Forgets<'_>>) -> io::Result<usize> {
         let _lock = self.lock()?;
         let count = |done: &Done| done.values().map(BTreeMap::len).sum::<usize>();
         let Some(forgets) = forgets else {

@@ -418,11 +418,12 @@ impl Reader {
         if let Told::Clear { cell, wait } = told {
             let job = job_of(cell);
             let clear = || (self.events)(Event::ClearOutput { job, wait });
-            return if job == running {
-                self.live.clear(clear)
+            if job == running {
+                self.live.clear(clear);
             } else {
-                clear()
-            };
+                clear();
+            }
+            return;
         }
         (self.events)(match told {
             Told::Value(_) | Told::Backtrace { .. } | Told::Print { .. } | Told::Clear { .. } => {

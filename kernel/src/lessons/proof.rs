@@ -268,7 +268,7 @@ impl Walk<'_> {
             }
             match text.strip_prefix(FAILS).map(str::trim) {
                 _ if right => {
-                    self.mistake(line, "a right solution fails by nothing; remove this line")
+                    self.mistake(line, "a right solution fails by nothing; remove this line");
                 }
                 Some(words) if !words.is_empty() && line == fence + 1 => {
                     fails = Some(words.to_owned());

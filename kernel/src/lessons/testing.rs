@@ -187,7 +187,7 @@ fn one(
             lesson,
             place,
             what,
-        })
+        });
     };
     told("starting the kernel");
     let mut runner = start(&cores_for(worker, job.cores, &plan.cores))?;

@@ -301,7 +301,7 @@ mod tests {
                 }
                 "i" => assert_eq!(event["s"], "t", "{event}"),
                 "s" | "f" | "b" | "e" => {
-                    assert!(!event["id"].is_null() && event["cat"].is_string())
+                    assert!(!event["id"].is_null() && event["cat"].is_string());
                 }
                 "C" => {
                     let args = event["args"].as_object().expect("values");

@@ -191,11 +191,14 @@ struct Sheet<'a> {
     names: Vec<Label>,
     labels: Vec<Label>,
     /// What could be said, and how much it matters.
-    sayings: Vec<(f64, (f64, f64, f64, f64), Saying<'a>)>,
+    sayings: Vec<(f64, Area, Saying<'a>)>,
     occurs: legend::Occurs,
     arrows_left_out: usize,
     bottom: f64,
 }
+
+/// Left, upper side, width and height, in pixels.
+type Area = (f64, f64, f64, f64);
 
 /// What could be said of an area. Most of it is never said, since only so many hovers fit.
 enum Saying<'a> {

@@ -115,8 +115,7 @@ impl<'a> Sheet<'a> {
             let mut paths: BTreeMap<usize, String> = BTreeMap::new();
             let mut run: Option<(usize, usize)> = None;
             for bin in 0..=bins {
-                let level = (bin < bins).then(|| {
-                    let count = counts[*look][bin];
+                let level = counts[*look].get(bin).map(|&count| {
                     if count < 0.02 {
                         0
                     } else {
