@@ -140,9 +140,9 @@ fn marks_and_events_of_cells_reach_the_kernel() {
         marks[0]
     );
     assert!(
-        marks[1]
-            .starts_with(r#"{"mark":"panic","task":"main","main":true,"cell":1,"message":"in the cell","#)
-            && line(marks[1]),
+        marks[1].starts_with(
+            r#"{"mark":"panic","task":"main","main":true,"cell":1,"message":"in the cell","#
+        ) && line(marks[1]),
         "{}",
         marks[1]
     );

@@ -9,7 +9,7 @@
 
 use std::fmt::Write;
 
-use threadbook_timeline::fold::{Lane, Nanos, State};
+use threadbook_timeline::fold::{Lane, State};
 
 use super::axis::duration;
 use super::rows::Rows;
@@ -117,7 +117,7 @@ pub fn write(
     }
     html += &groups_table(words, rows);
     let lanes: Vec<&Lane> = rows.lanes().collect();
-    html += &table(words, &lanes, detail);
+    html += &super::table::html(words, &lanes, detail / 3, false);
     html + "</div>"
 }
 
@@ -267,83 +267,6 @@ fn groups_table(words: &Words<'_>, rows: &Rows<'_>) -> String {
             _ = write!(html, "<td>{}</td>", said(&cell));
         }
         html += "</tr>";
-    }
-    html + "</table></details>"
-}
-
-/// All that hover texts hold, as rows: a task's sums, then its waits.
-fn table(words: &Words<'_>, lanes: &[&Lane], detail: usize) -> String {
-    let most = detail / 3;
-    let mut rows = Vec::new();
-    let mut more = 0;
-    for lane in lanes {
-        if rows.len() < most {
-            rows.push([
-                lane.name.clone(),
-                format!("{}; {}", did(&words.timeline.sums(lane)), words.end(lane)),
-                String::new(),
-                String::new(),
-                String::new(),
-            ]);
-        } else {
-            more += 1;
-        }
-        for span in &lane.spans {
-            if matches!(span.state, State::Running | State::Ready) {
-                continue;
-            }
-            if rows.len() >= most {
-                more += 1;
-                continue;
-            }
-            let long = duration(Nanos(span.until(words.timeline.end).0 - span.from.0));
-            let (did, awaited) = match span.state {
-                State::Blocked { reason, object } => {
-                    let in_vain = if span.deadlocked.is_some() {
-                        ", in vain: deadlock"
-                    } else {
-                        ""
-                    };
-                    (
-                        format!("waited {long}{in_vain}"),
-                        words.awaited(reason, object),
-                    )
-                }
-                State::Sleeping => (format!("slept {long}"), String::new()),
-                State::Computing => (format!("computed for {long}"), String::new()),
-                State::Unknown => (format!("not kept: {long}"), String::new()),
-                State::Running | State::Ready => continue,
-            };
-            let by = span
-                .woken_by
-                .map_or(String::new(), |by| words.task(by).to_owned());
-            let place = words.place(span.site);
-            rows.push([
-                lane.name.clone(),
-                did,
-                awaited,
-                by,
-                place
-                    .trim_start_matches(" (")
-                    .trim_end_matches(')')
-                    .to_owned(),
-            ]);
-        }
-    }
-    let mut html = String::from("<details><summary>as a table</summary><table><tr>");
-    for head in ["task", "did", "waited for", "let go by", "where"] {
-        _ = write!(html, "<th>{head}</th>");
-    }
-    html += "</tr>";
-    for row in rows {
-        html += "<tr>";
-        for cell in row {
-            _ = write!(html, "<td>{}</td>", said(&cell));
-        }
-        html += "</tr>";
-    }
-    if more > 0 {
-        _ = write!(html, "<tr><td>and {more} more rows</td></tr>");
     }
     html + "</table></details>"
 }

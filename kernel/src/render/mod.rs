@@ -298,7 +298,7 @@ mod tests {
             "title=\"ada: ended by the deadlock\"",
             "title=\"ada waits for lock `sugar`, and so for grace\"",
             "waited 280 µs, in vain: deadlock",
-            "A deadlock: 2 waits were in vain.",
+            "a deadlock: 2 waits were in vain;",
         ] {
             assert!(picture.html.contains(words), "{words}");
         }
@@ -638,8 +638,8 @@ mod tests {
             assert!(tags.iter().any(|tag| tag == "svg"), "{name}");
             let known = [
                 "div", "style", "pre", "svg", "defs", "pattern", "rect", "circle", "path", "g",
-                "b", "i", "p", "details", "summary", "table", "tr", "th", "td", "input", "span",
-                "em",
+                "b", "i", "p", "details", "summary", "table", "caption", "thead", "tbody", "tr",
+                "th", "td", "input", "span", "em",
             ];
             assert!(
                 tags.iter().all(|tag| known.contains(&tag.as_str())),

@@ -308,7 +308,7 @@ mod tests {
     fn the_table_holds_what_hover_holds() {
         let timeline = fold(&trace(BUSY));
         insta::assert_snapshot!(in_words(&timeline, &place_of).1, @r"
-        Timeline of 310 µs: main, ada, grace. The longest wait: grace waited 160 µs for lock `till` (cell 4 line 4); let go by ada.
+        Timeline of 310 µs: main, ada, grace; the longest wait: grace waited 160 µs for lock `till` (cell 4 line 4); let go by ada.
 
         grace waited 160 µs for lock `till` (cell 4 line 4), held by ada since cell 4 line 3; ada's unlock let it go on.
         main waited 10 µs for a message on channel `orders` (cell 4 line 9).

@@ -493,15 +493,15 @@ impl Words<'_> {
             .count()
         {
             0 => {}
-            1 => label += ". A deadlock: one wait was in vain",
-            many => label += &format!(". A deadlock: {many} waits were in vain"),
+            1 => label += "; a deadlock: one wait was in vain",
+            many => label += &format!("; a deadlock: {many} waits were in vain"),
         }
         let longest = waits()
             .filter(|(_, span)| matches!(span.state, State::Blocked { .. }))
             .max_by_key(|(_, span)| span.until(timeline.end).0 - span.from.0);
         match longest {
-            Some((lane, span)) => label + ". The longest wait: " + &self.span(lane, span) + ".",
-            None => label + ". Nobody waited for anybody.",
+            Some((lane, span)) => label + "; the longest wait: " + &self.span(lane, span) + ".",
+            None => label + "; nobody waited for anybody.",
         }
     }
 
@@ -614,14 +614,22 @@ fn is_lost_after(lane: &Lane, span: &Span) -> bool {
 
 /// On which worker a green task ran, and whether it let no other one have it.
 fn on_worker(span: &Span) -> String {
-    let worker = span
-        .worker
-        .map_or(String::new(), |worker| format!(" on worker {worker}"));
+    let worker = span.worker.map_or(String::new(), |worker| {
+        format!(" on {}", who_carries(worker))
+    });
     match span.hogged {
         None => worker,
         Some(long) => format!(
             "{worker}, and let no other task have that for {}",
             duration(long)
         ),
+    }
+}
+
+/// What people call the thread that carries green tasks: a worker, or under `workers(1)` the cell's own.
+pub fn who_carries(worker: u8) -> String {
+    match worker {
+        u8::MAX => "main".to_owned(),
+        number => format!("worker {number}"),
     }
 }

@@ -1,6 +1,7 @@
 //! Thin lanes below those of the tasks: a queue's depth, a wait group's counter, a lock's holder; and for each worker whom it carries.
 
 use super::*;
+use crate::render::words::who_carries;
 use threadbook_timeline::format::ObjectKind;
 
 /// Changes of an object nearer to each other than this are drawn as one.
@@ -17,7 +18,12 @@ impl Sheet<'_> {
         let workers = &self.words.timeline.workers;
         for (lane, placed) in workers.iter().zip(placed) {
             let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
-            self.name("o", 4.0, top, format!("worker {} carries", lane.worker));
+            self.name(
+                "o",
+                4.0,
+                top,
+                format!("{} carries", who_carries(lane.worker)),
+            );
             let mut paths = [String::new(), String::new()];
             let (mut drawn_until, mut named_until) = (0.0, 0.0);
             let mut drawn = 0;
