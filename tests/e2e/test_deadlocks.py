@@ -200,10 +200,12 @@ def test_a_thread_of_std_that_will_send_is_no_deadlock(kernel):
 
 def test_a_consumer_that_outlives_its_cell_is_no_deadlock(fresh):
     fresh.execute("let (tx, rx) = channel::<i32>();").good()
-    fresh.execute('let consumer = spawn_named("ada", move || { for x in rx { println!("got {x}"); } });').good()
+    consumer = fresh.execute('let consumer = spawn_named("ada", move || { for x in rx { println!("got {x}"); } });').good()
     assert fresh.execute("1 + 1").good().result == "2"
-    cell = fresh.execute("tx.send(3).unwrap(); drop(tx); consumer.join().unwrap();").good()
-    assert cell.stdout == "got 3\n"
+    fresh.execute("tx.send(3).unwrap(); drop(tx); consumer.join().unwrap();").good()
+    printed = [m for m in fresh.elsewhere if m["msg_type"] == "stream"]
+    assert [m["content"]["text"] for m in printed] == ["got 3\n"]
+    assert printed[0]["parent_header"]["msg_id"] == consumer.reply["parent_header"]["msg_id"]
 
 
 # The cell ends while ada has her lock; what she waits for then is not the prelude's.
@@ -224,6 +226,9 @@ def test_a_ring_of_threads_that_outlived_their_cell_is_told_as_text(fresh):
     said = ""
     while "at cell [1] line 7" not in said:
         message = fresh.get(fresh.client.get_iopub_msg, "text about the ring", 30)
+        if message["msg_type"] == "display_data":
+            assert message["content"]["data"]["text/plain"] == "after the end of this cell:"
+            continue
         assert message["msg_type"] == "stream", message
         said += message["content"]["text"]
     assert "deadlock among tasks of earlier cells: `ada` waits for itself" in said

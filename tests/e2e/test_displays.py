@@ -118,7 +118,7 @@ def test_what_a_task_displays_after_its_cell_goes_to_its_cell(kernel, tmp_path):
     second = kernel.execute(gate_opener).good()
     assert '"late"' not in [content["data"].get("text/plain") for content in second.contents("display_data")]
     mine = [m for m in kernel.elsewhere if m["parent_header"].get("msg_id") == first.reply["parent_header"]["msg_id"]]
-    assert [m["content"]["data"] for m in mine if m["msg_type"] == "display_data"] == [{"text/plain": '"late"'}]
+    assert [m["content"]["data"] for m in mine if m["msg_type"] == "display_data"] == [{"text/plain": "after the end of this cell:"}, {"text/plain": '"late"'}]
 
 
 def test_progress_is_updated_in_place_and_not_too_often(kernel):
