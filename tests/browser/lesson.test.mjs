@@ -488,6 +488,16 @@ async function run(at) {
   return cell(at).locator(".jp-OutputArea").innerText();
 }
 
+/** Ends the kernels of the notebooks that were open, so that the next one to be opened has tried no exercise yet. */
+async function endKernels() {
+  const headers = { Authorization: `token ${TOKEN}` };
+  const sessions = await (await fetch(`${address}/api/sessions`, { headers })).json();
+  for (const { id } of sessions) {
+    const ended = await fetch(`${address}/api/sessions/${id}`, { method: "DELETE", headers });
+    assert.equal(ended.status, 204, `session ${id} is over`);
+  }
+}
+
 const theOne = (beginning) => {
   const found = places((it, source) => it.cell_type === "code" && source.startsWith(beginning));
   assert.equal(found.length, 1, `one cell begins with ${beginning}`);
@@ -508,6 +518,7 @@ test("a learner says what will happen, and sees what did", async () => {
 });
 
 test("a learner fails an exercise, takes a hint, begins again, solves it, and goes on to the next lesson", async () => {
+  await endKernels();
   await open("07_channels.ipynb", "learner-07");
   await clear();
   const [exercise] = shipped.metadata.threadbook.exercises;

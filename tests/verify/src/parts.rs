@@ -129,9 +129,9 @@ pub const PARTS: &[Part] = &[
         run: |place, log| {
             let home = place.fresh("lessons")?;
             let mut command = place.test_command(place.binary(), &home)?;
-            // Three runs in a row and one in another order: the twenty that a lesson is written with take a minute each.
+            // Two runs in a row and one in another order: the twenty that a lesson is written with take a minute each.
             command
-                .args(["lessons", "test", "--runs", "3"])
+                .args(["lessons", "test", "--runs", "2"])
                 .arg(&place.root);
             log.must(&mut command, TESTS)?;
             Ok(Tally::PASSED)
