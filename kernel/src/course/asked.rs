@@ -18,7 +18,7 @@ pub enum Ask {
 /// What a cell is in the course, by its first comment: `// exercise: 07.1` or `// check: 07.1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// The number of the exercise, as [`number`] writes it.
+    /// The number of the exercise, as `number` writes it.
     pub number: String,
     /// Whether the cell checks it. Otherwise it holds the learner's solution.
     pub is_check: bool,

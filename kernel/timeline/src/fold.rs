@@ -1,7 +1,7 @@
 //! Events into lanes, spans, edges and objects: what happened, ready to be drawn or asked about.
 //!
 //! Total: any list of events folds, also one cut off anywhere, since a wait without an end is what a deadlock, a kill and a cell that still runs look
-//! like. Pure: no clock, no randomness. Knows nothing of pixels. What each kind of event means stands here, in [`Fold::event`]; how it is done, by subject,
+//! like. Pure: no clock, no randomness. Knows nothing of pixels. What each kind of event means stands here, in `Fold::event`; how it is done, by subject,
 //! in the modules below.
 
 mod critical;
