@@ -26,7 +26,7 @@ RED = {4: "E0308", 5: "Panic"}
 # What a cell may keep, in KiB. Its library stays mapped, since evcxr unloads none: code, and the pages that its loading wrote to.
 LIBRARY = 40
 # How many libraries stay on disk, and what rustc keeps of the last few builds, which comes and goes.
-FILES = 256 + 200
+FILES = 256 + 500
 # The kernel's own: the text of cells, their lines, and what rust-analyzer and allocators hold on to.
 KERNEL = 30
 
