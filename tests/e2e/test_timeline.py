@@ -65,7 +65,8 @@ def said(kernel, command):
 
 
 def test_each_form_lasts_until_it_is_changed(fresh):
-    code = 'spawn_named("ada", || ()).join().unwrap();'
+    # Main runs ada itself, while it waits for her: so there is a wait to tell of, in every run.
+    code = 'workers(1); go_named("ada", || ()).join().unwrap();'
     assert "by steps" in said(fresh, ":timeline steps")
     for _ in range(2):
         assert fresh.execute(code).good().timeline["axis"] == "steps"
