@@ -28,6 +28,17 @@ pub enum Form {
     Off,
 }
 
+impl Form {
+    /// How a picture is drawn that is wanted all the same.
+    fn options(self) -> Options {
+        let axis = match self {
+            Form::Drawn(axis) => axis,
+            Form::Words | Form::Off => Axis::Auto,
+        };
+        Options { axis }
+    }
+}
+
 /// The pictures of one notebook: a thread or a lock that lives on keeps its name.
 #[derive(Debug)]
 pub struct Pictures {
@@ -175,11 +186,7 @@ impl Pictures {
     pub fn save(&self, name: &str, folder: &Path) -> Result<String, SaveError> {
         let kept = self.last.as_ref().ok_or(SaveError::NoPicture)?;
         let place_of = |site| kept.places.get(&site).cloned();
-        let axis = match self.form {
-            Form::Drawn(axis) => axis,
-            Form::Words | Form::Off => Axis::Auto,
-        };
-        let options = Options { axis };
+        let options = self.form.options();
         save::save(name, folder, &kept.timeline, &place_of, &options)?;
         Ok(format!("the picture of cell {} is in {name}", kept.number))
     }
@@ -277,13 +284,11 @@ fn shown(
     form: Form,
 ) -> Option<Shown> {
     let place_of = |site| places.get(&site).cloned();
-    let axis = match form {
-        Form::Off => return None,
-        Form::Drawn(axis) => axis,
-        Form::Words => Axis::Auto,
-    };
-    let options = Options { axis };
-    let picture = render::draw(timeline, &place_of, &format!("threadbook-{job}"), &options);
+    if form == Form::Off {
+        return None;
+    }
+    let id = format!("threadbook-{job}");
+    let picture = render::draw(timeline, &place_of, &id, &form.options());
     let (html, text) = match form {
         Form::Words => render::in_words(timeline, &place_of),
         _ => (picture.html, picture.text),

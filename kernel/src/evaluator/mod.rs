@@ -44,6 +44,7 @@ pub use context::{is_runtime_child, runtime_hook};
 use deadlock::Report;
 use live::{Live, Watched};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 pub use output::Events;
 use output::{Reader, Record, Shared};
 pub use sources::CellLine;
@@ -677,15 +678,15 @@ impl Running {
         self.set_up_worker();
     }
 
+    /// The process between, while there is one.
+    fn supervisor(&self) -> Option<Pid> {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().and_then(WorkerHandle::supervisor)
+    }
+
     /// Ends the worker, and lets evcxr find that out by itself: then it forgets the variables, which its own `:restart` does not.
     fn restart_worker(&mut self) {
-        let supervisor = self
-            .worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .and_then(WorkerHandle::supervisor);
-        if let Some(supervisor) = supervisor {
+        if let Some(supervisor) = self.supervisor() {
             let _ = kill(supervisor, Signal::SIGTERM);
         }
         match self.run("();") {
@@ -919,13 +920,7 @@ impl Running {
 
     /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.
     fn say_if_reads_are_not_seen(&mut self, job: JobId, code: &str) {
-        let supervisor = self
-            .worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .and_then(WorkerHandle::supervisor);
-        let Some(supervisor) = supervisor.filter(|_| code.contains("stdin")) else {
+        let Some(supervisor) = self.supervisor().filter(|_| code.contains("stdin")) else {
             return;
         };
         if !can_be_seen(supervisor.as_raw()) && self.hinted.insert("reads are not seen".into()) {
@@ -1160,7 +1155,7 @@ fn kill_compilers() {
                 .any(|(other, grandparent, _)| *other == parent && *grandparent == me);
         if is_mine && (name == "cargo" || name == "rustc") {
             let _ = kill(
-                nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
+                Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
                 Signal::SIGKILL,
             );
         }

@@ -467,22 +467,24 @@ pub fn pause(times: u32) {
 /// Locks a part of a primitive. No code of the learner's runs under these locks, so none is ever poisoned for a reason.
 #[inline]
 pub fn lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
-    match part.try_lock() {
-        Ok(guard) => guard,
-        Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
-        Err(TryLockError::WouldBlock) => wait_to_lock(part).unwrap_or_else(|| {
-            panic!("a task that was lost with an earlier process was using this: make it anew, by running its cell again")
-        }),
-    }
+    lock_unless_lost(part).unwrap_or_else(|| {
+        panic!("a task that was lost with an earlier process was using this: make it anew, by running its cell again")
+    })
 }
 
 /// [`lock`] for a destructor, which must not panic: `None` when a task that was lost with an earlier process has it locked for ever.
 #[inline]
 pub fn lock_unless_lost<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    try_to_lock(part).or_else(|| wait_to_lock(part))
+}
+
+/// Locks a part that nobody has.
+#[inline]
+fn try_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match part.try_lock() {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
-        Err(TryLockError::WouldBlock) => wait_to_lock(part),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -496,10 +498,8 @@ fn wait_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, 
     static LOST: AtomicUsize = AtomicUsize::new(0);
     for pauses in pauses() {
         pause(pauses);
-        match part.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
-            Err(TryLockError::WouldBlock) => {}
+        if let Some(guard) = try_to_lock(part) {
+            return Some(guard);
         }
     }
     if life() == 0 {
@@ -514,14 +514,12 @@ fn wait_to_lock<T: ?Sized>(part: &std::sync::Mutex<T>) -> Option<MutexGuard<'_, 
     };
     let until = now() + patience;
     loop {
-        match part.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
-            Err(TryLockError::WouldBlock) if now() >= until => {
-                LOST.store(address, Ordering::Relaxed);
-                return None;
-            }
-            Err(TryLockError::WouldBlock) => {}
+        if let Some(guard) = try_to_lock(part) {
+            return Some(guard);
+        }
+        if now() >= until {
+            LOST.store(address, Ordering::Relaxed);
+            return None;
         }
         thread::sleep(Duration::from_micros(50));
     }

@@ -42,7 +42,7 @@ fn every_prefix_of_every_list_folds() {
             let mut small = || random.below(5) as u32;
             let (task, obj, seq) = (small(), small(), small());
             let aux = random.below(15) as u32;
-            let kind = random.below(40) as u8;
+            let kind = random.below(42) as u8;
             trace.events.push(Event {
                 ticks,
                 task,
