@@ -14,6 +14,7 @@ use threadbook_timeline::fold::{Lane, State};
 use super::axis::duration;
 use super::rows::Rows;
 use super::scene::{Hover, Label, NAMES_PX, PLOT_PX, Scene, TAIL_PX, View};
+use super::table::Table;
 use super::words::{LEFT_ALIVE, Words, did, thousands};
 
 const STYLE: &str = include_str!("style.css");
@@ -23,26 +24,47 @@ const MOST_SAID: usize = 700;
 /// Longest the text form is as a part of the HTML.
 const MOST_TEXT: usize = 24_000;
 
+/// So many of what a picture shows, the table has a row for one.
+const ROW: usize = 3;
+
 /// What an untrusted notebook shows in the place of the drawing.
 pub const UNTRUSTED: &str =
     "The drawing shows once this notebook is trusted (File, Trust Notebook). The same as text:";
 
-/// Writes a scene as HTML. `chosen` is the view that is seen first, `text` the text form.
-pub fn write(
-    words: &Words<'_>,
-    rows: &Rows<'_>,
-    scene: &Scene,
-    chosen: usize,
-    id: &str,
-    text: &str,
-    detail: usize,
-) -> String {
+/// What stands around the drawing: the same however much of that there is.
+pub struct Around {
+    /// The text form, escaped.
+    text: String,
+    label: String,
+    footer: Vec<String>,
+    left_alive: Vec<String>,
+    groups: String,
+    table: Table,
+}
+
+impl Around {
+    /// Finds the words. `text` is the text form, `detail` the most that there is of anything.
+    pub fn new(words: &Words<'_>, rows: &Rows<'_>, text: &str, detail: usize) -> Around {
+        let lanes: Vec<&Lane> = rows.lanes().collect();
+        Around {
+            text: escaped(cut(text, MOST_TEXT)),
+            label: said(&words.label()),
+            footer: words.footer(rows),
+            left_alive: words.left_alive(),
+            groups: groups_table(words, rows),
+            table: Table::new(words, &lanes, detail / ROW),
+        }
+    }
+}
+
+/// Writes a scene as HTML. `chosen` is the view that is seen first.
+pub fn write(around: &Around, scene: &Scene, chosen: usize, id: &str, detail: usize) -> String {
     let prefix = prefix(id);
     let height = scene.height;
     let mut html = format!(
         "<div id=\"{prefix}\"><style>{}</style><div class=\"u\">{UNTRUSTED}<pre>{}</pre></div><div class=\"x\"><div class=\"d\" style=\"height:{height:.0}px\">",
         style(&format!("#{prefix}"), &prefix),
-        escaped(cut(text, MOST_TEXT)),
+        around.text,
     );
     // Nobody sees a difference where one view is all there is.
     let classes = match scene.views.as_slice() {
@@ -74,7 +96,7 @@ pub fn write(
     _ = write!(
         html,
         "<div class=\"p\"><svg role=\"img\" aria-label=\"{}\" width=\"{PLOT_PX}\" height=\"{height:.0}\" viewBox=\"0 0 {PLOT_PX} {height:.0}\" preserveAspectRatio=\"none\" xmlns=\"http://www.w3.org/2000/svg\">{}",
-        said(&words.label()),
+        around.label,
         patterns(&prefix),
     );
     for view in &scene.views {
@@ -101,7 +123,7 @@ pub fn write(
         );
     }
     html += "</div>";
-    let mut footer = words.footer(rows);
+    let mut footer = around.footer.clone();
     if scene.arrows_left_out > 0 {
         let left_out = thousands(scene.arrows_left_out as u64);
         footer.push(format!("{left_out} more arrows are left out"));
@@ -109,15 +131,14 @@ pub fn write(
     for line in footer {
         _ = write!(html, "<p data-t=\"{}\"></p>", said(&line));
     }
-    for (at, sentence) in words.left_alive().iter().enumerate() {
+    for (at, sentence) in around.left_alive.iter().enumerate() {
         if at == 0 {
             _ = write!(html, "<p data-t=\"{LEFT_ALIVE}\"></p>");
         }
         _ = write!(html, "<p class=\"a\" data-t=\"{}\"></p>", said(sentence));
     }
-    html += &groups_table(words, rows);
-    let lanes: Vec<&Lane> = rows.lanes().collect();
-    html += &super::table::html(words, &lanes, detail / 3, false);
+    html += &around.groups;
+    html += &around.table.html(detail / ROW, false);
     html + "</div>"
 }
 

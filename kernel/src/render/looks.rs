@@ -41,7 +41,7 @@ pub fn look(span: &Span) -> usize {
 }
 
 /// The look with the largest share.
-pub fn most(share: &[f64; COUNT]) -> usize {
+pub fn most(share: &[f32; COUNT]) -> usize {
     (0..share.len())
         .max_by(|a, b| share[*a].total_cmp(&share[*b]))
         .unwrap_or(0)

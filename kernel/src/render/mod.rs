@@ -28,7 +28,7 @@ pub use standalone::standalone as as_file;
 pub use table::in_words;
 
 use axis::Scale;
-use scene::Placed;
+use scene::{Detail, Placed};
 
 /// A line of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +100,12 @@ pub fn draw(
     let text = text::draw(&words, &rows, scale);
     // Less detail until it fits: how much there is of everything is a matter of this one number.
     let mut detail = MOST_DETAIL;
-    let axes = [&wall, &steps].map(|scale| Placed::new(&words, &rows, scale));
+    let axes = [&wall, &steps].map(|scale| Placed::new(&words, &rows, scale, Detail(detail)));
+    let around = html::Around::new(&words, &rows, &text, detail);
     let html = loop {
-        let scene = scene::scene(&words, &rows, &axes, scene::Detail(detail));
+        let scene = scene::scene(&words, &rows, &axes, Detail(detail));
         let chosen = usize::from(counts_steps);
-        let html = html::write(&words, &rows, &scene, chosen, id, &text, detail);
+        let html = html::write(&around, &scene, chosen, id, detail);
         if html.len() < MOST_HTML || detail <= LEAST_DETAIL {
             break html;
         }

@@ -9,14 +9,17 @@ mod groups;
 mod lanes;
 mod legend;
 mod objects;
+mod placed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
-use threadbook_timeline::fold::{EdgeKind, Hold, Lane, Nanos, Object, Step};
+pub use placed::Placed;
+
+use threadbook_timeline::fold::{EdgeKind, Hold, Lane, Nanos, Object};
 
 use super::axis::{Scale, duration};
-use super::rows::{Counts, Row, Rows, counts as counts_of};
+use super::rows::{Row, Rows};
 use super::words::Words;
 
 /// How wide the plot is meant to be. Together with names and tail it fits into JupyterLab's pane in a window of 1,300 pixels, which is 868 wide.
@@ -89,63 +92,24 @@ pub struct Sample {
     pub words: &'static str,
 }
 
-/// An axis, and where on it everything is: the same however much of it is drawn.
-pub struct Placed<'a> {
-    scale: &'a Scale,
-    /// By lane that is a row: its spans.
-    spans: Vec<Vec<(f64, f64)>>,
-    /// By lane that is a row: for how long it had locks.
-    holds: Vec<Vec<(f64, f64)>>,
-    /// By worker: whom it carried.
-    slices: Vec<Vec<(f64, f64)>>,
-    /// By group: how many of its tasks did what in each stretch.
-    counts: Vec<Counts>,
-}
-
-impl<'a> Placed<'a> {
-    /// Finds the places. Takes O(n) in all there is.
-    pub fn new(words: &Words<'_>, rows: &Rows<'_>, scale: &'a Scale) -> Placed<'a> {
-        let timeline = words.timeline;
-        let end = timeline.end;
-        let place = |at| scale.place(at) * PLOT_PX;
-        let spans = rows.lanes().map(|lane| {
-            let places = lane.spans.iter();
-            places
-                .map(|span| (place(span.from), place(span.until(end))))
-                .collect()
-        });
-        let holds = rows.lanes().map(|lane| {
-            let places = lane.holds.iter();
-            places
-                .map(|hold| (place(hold.from), place(hold.until.unwrap_or(end))))
-                .collect()
-        });
-        let slices = timeline.workers.iter().take(objects::MOST_WORKERS);
-        let slices = slices.map(|worker| {
-            let places = worker.slices.iter();
-            places
-                .map(|slice| (place(slice.from), place(slice.until.unwrap_or(end))))
-                .collect()
-        });
-        let counts = rows.groups();
-        Placed {
-            scale,
-            spans: spans.collect(),
-            holds: holds.collect(),
-            slices: slices.collect(),
-            counts: counts
-                .map(|group| counts_of(group, scale, end, groups::BINS))
-                .collect(),
-        }
-    }
-}
-
 /// How much of it there may be.
 #[derive(Clone, Copy)]
 pub struct Detail(pub usize);
 
+impl Detail {
+    /// How wide a part of the plot is, of as many as there may be.
+    fn part_px(self) -> f64 {
+        PLOT_PX / self.0.max(1) as f64
+    }
+}
+
 /// Lays out all of it, by one axis or by two.
-pub fn scene(words: &Words<'_>, rows: &Rows<'_>, axes: &[Placed<'_>], detail: Detail) -> Scene {
+pub fn scene<'a>(
+    words: &'a Words<'a>,
+    rows: &'a Rows<'a>,
+    axes: &[Placed<'a>],
+    detail: Detail,
+) -> Scene {
     let mut legend = legend::Occurs::default();
     let mut scene = Scene {
         height: 0.0,
@@ -154,20 +118,15 @@ pub fn scene(words: &Words<'_>, rows: &Rows<'_>, axes: &[Placed<'_>], detail: De
         legend: Vec::new(),
         arrows_left_out: 0,
     };
-    // Where events are missing, so may be those that would lead it elsewhere.
-    let path = match words.timeline.gap {
-        None => words.timeline.critical_path(),
-        Some(_) => &[],
-    };
     for axis in axes {
         let mut sheet = Sheet::new(words, rows, axis.scale, detail);
         sheet.grid();
         sheet.gap();
-        sheet.edges();
+        sheet.edges(&axis.edges);
         sheet.rings();
-        sheet.rows(path, axis);
-        sheet.workers(&axis.slices);
-        sheet.objects();
+        sheet.rows(axis);
+        sheet.workers(&axis.workers);
+        sheet.objects(&axis.objects);
         legend.add(&sheet.occurs);
         scene.height = sheet.bottom.ceil();
         scene.arrows_left_out = sheet.arrows_left_out;

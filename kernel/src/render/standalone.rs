@@ -46,8 +46,9 @@ pub fn standalone(
     } else {
         Scale::wall(timeline)
     };
-    let placed = [Placed::new(&words, &rows, &scale)];
-    let scene = scene(&words, &rows, &placed, Detail(MOST_DETAIL));
+    let detail = Detail(MOST_DETAIL);
+    let placed = [Placed::new(&words, &rows, &scale, detail)];
+    let scene = scene(&words, &rows, &placed, detail);
     svg(&words, &rows, &scene, 0, true)
 }
 

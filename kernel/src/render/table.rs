@@ -1,7 +1,7 @@
 //! All that hover texts hold, as rows: for keyboards, screen readers and those who want to search. And the whole picture as words, where no drawing is wanted.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use threadbook_timeline::fold::{
@@ -47,33 +47,105 @@ enum What<'a> {
 /// A row as the columns are headed, the task first.
 type Row = [String; 5];
 
-/// At most `most` rows, lane by lane and in each by time, and how many are left out.
-pub fn rows(words: &Words<'_>, lanes: &[&Lane], most: usize) -> (Vec<Row>, usize) {
-    let mut items = items(words, lanes);
-    let all = items.len();
-    keep_the_heaviest(&mut items, most);
-    items.sort_by_key(|item| {
-        (
-            item.lane,
-            item.weight != Weight::Task,
-            item.at,
-            Reverse(item.weight),
-        )
-    });
-    let left_out = all - items.len();
-    let rows = items
-        .iter()
-        .map(|item| row(words, lanes[item.lane], &item.what));
-    (rows.collect(), left_out)
+/// Rows, lane by lane and in each by time.
+pub struct Table {
+    rows: Vec<(Weight, Row)>,
+    /// The places of the rows in the order in which they are handed out: of one kind the first ones stay.
+    order: Vec<usize>,
+    /// How many more there could be.
+    left_out: usize,
 }
 
-fn items<'a>(words: &Words<'a>, lanes: &[&'a Lane]) -> Vec<Item<'a>> {
-    let mut items = Vec::new();
+impl Table {
+    /// Those `most` rows that say most. Takes O(n) in all there is.
+    pub fn new(words: &Words<'_>, lanes: &[&Lane], most: usize) -> Table {
+        let mut counts = Counts::default();
+        each(words, lanes, &mut |item| {
+            counts[item.weight as usize] += 1;
+        });
+        let all: usize = counts.iter().sum();
+        let mut quota = quota(&counts, most);
+        let mut items = Vec::new();
+        each(words, lanes, &mut |item| {
+            if take_one(&mut quota, item.weight) {
+                items.push(item);
+            }
+        });
+        let mut sorted: Vec<usize> = (0..items.len()).collect();
+        sorted.sort_by_key(|place| {
+            let item = &items[*place];
+            (
+                item.lane,
+                item.weight != Weight::Task,
+                item.at,
+                Reverse(item.weight),
+            )
+        });
+        let rows = sorted.iter().map(|place| {
+            let item = &items[*place];
+            (item.weight, row(words, lanes[item.lane], &item.what))
+        });
+        let mut order = vec![0; items.len()];
+        for (row, place) in sorted.iter().enumerate() {
+            order[*place] = row;
+        }
+        Table {
+            left_out: all - items.len(),
+            rows: rows.collect(),
+            order,
+        }
+    }
+
+    /// At most so many of the rows, and how many are left out in all.
+    fn most(&self, most: usize) -> (Vec<&Row>, usize) {
+        let mut counts = Counts::default();
+        for (weight, _) in &self.rows {
+            counts[*weight as usize] += 1;
+        }
+        let mut quota = quota(&counts, most);
+        let mut stays = vec![false; self.rows.len()];
+        for &row in &self.order {
+            stays[row] = take_one(&mut quota, self.rows[row].0);
+        }
+        let kept = self.rows.iter().zip(stays).filter(|(_, stays)| *stays);
+        let rows: Vec<&Row> = kept.map(|((_, row), _)| row).collect();
+        let left_out = self.left_out + self.rows.len() - rows.len();
+        (rows, left_out)
+    }
+
+    /// At most so many rows of it as HTML, folded unless `open`.
+    pub fn html(&self, most: usize, open: bool) -> String {
+        let (rows, left_out) = self.most(most);
+        let mut html = format!(
+            "<details{}><summary>as a table</summary><table><caption>What each task did, and what it waited for</caption><thead><tr>",
+            if open { " open=\"\"" } else { "" }
+        );
+        for head in HEADS {
+            _ = write!(html, "<th scope=\"col\">{head}</th>");
+        }
+        html += "</tr></thead><tbody>";
+        for [task, rest @ ..] in rows {
+            _ = write!(html, "<tr><th scope=\"row\">{}</th>", escaped(task));
+            for cell in rest {
+                _ = write!(html, "<td>{}</td>", escaped(cell));
+            }
+            html += "</tr>";
+        }
+        html += "</tbody></table>";
+        if left_out > 0 {
+            _ = write!(html, "<div>and {left_out} more rows</div>");
+        }
+        html + "</details>"
+    }
+}
+
+/// Hands out all that could be a row, lane by lane, then what tasks did for others.
+fn each<'a>(words: &Words<'a>, lanes: &[&'a Lane], take: &mut dyn FnMut(Item<'a>)) {
     let mut places = HashMap::new();
     for (place, lane) in lanes.iter().enumerate() {
         places.insert(lane.task, place);
         let mut add = |at: Nanos, weight: Weight, what: What<'a>| {
-            items.push(Item {
+            take(Item {
                 lane: place,
                 at,
                 weight,
@@ -102,7 +174,7 @@ fn items<'a>(words: &Words<'a>, lanes: &[&'a Lane]) -> Vec<Item<'a>> {
     }
     for edge in &words.timeline.edges {
         if let Some(&lane) = places.get(&edge.from) {
-            items.push(Item {
+            take(Item {
                 lane,
                 at: edge.left,
                 weight: Weight::Detail,
@@ -110,7 +182,31 @@ fn items<'a>(words: &Words<'a>, lanes: &[&'a Lane]) -> Vec<Item<'a>> {
             });
         }
     }
-    items
+}
+
+/// How many there are of each kind, by [`Weight`].
+type Counts = [usize; Weight::Task as usize + 1];
+
+/// How many of each kind stay, of `most` in all: those that say most, and of one kind the first ones. Half of it is for tasks when there are too many waits.
+fn quota(counts: &Counts, most: usize) -> Counts {
+    let count = |weight: Weight| counts[weight as usize];
+    let waits = count(Weight::Wait).min(most.saturating_sub(count(Weight::Task).min(most / 2)));
+    let mut left = most - waits;
+    let mut quota = Counts::default();
+    quota[Weight::Wait as usize] = waits;
+    for weight in [Weight::Task, Weight::Said, Weight::Doing, Weight::Detail] {
+        let kept = count(weight).min(left);
+        quota[weight as usize] = kept;
+        left -= kept;
+    }
+    quota
+}
+
+fn take_one(quota: &mut Counts, weight: Weight) -> bool {
+    let left = &mut quota[weight as usize];
+    let stays = *left > 0;
+    *left = left.saturating_sub(1);
+    stays
 }
 
 fn row(words: &Words<'_>, lane: &Lane, what: &What<'_>) -> Row {
@@ -197,58 +293,11 @@ fn did_for(words: &Words<'_>, edge: &Edge) -> String {
     }
 }
 
-/// Leaves out those that say least, the last ones first. Half of what is left is for tasks when there are too many waits.
-fn keep_the_heaviest(items: &mut Vec<Item<'_>>, most: usize) {
-    let count =
-        |items: &[Item<'_>], weight| items.iter().filter(|item| item.weight == weight).count();
-    let waits = count(items, Weight::Wait)
-        .min(most.saturating_sub(count(items, Weight::Task).min(most / 2)));
-    let mut left = most - waits;
-    let mut quota = BTreeMap::from([(Weight::Wait, waits)]);
-    for weight in [Weight::Task, Weight::Said, Weight::Doing, Weight::Detail] {
-        let kept = count(items, weight).min(left);
-        quota.insert(weight, kept);
-        left -= kept;
-    }
-    items.retain(|item| {
-        let spare = quota.entry(item.weight).or_default();
-        let stays = *spare > 0;
-        *spare = spare.saturating_sub(1);
-        stays
-    });
-}
-
 fn bare(place: &str) -> String {
     place
         .trim_start_matches(" (")
         .trim_end_matches(')')
         .to_owned()
-}
-
-/// The table, folded unless `open`.
-pub fn html(words: &Words<'_>, lanes: &[&Lane], most: usize, open: bool) -> String {
-    let (rows, left_out) = rows(words, lanes, most);
-    let mut html = format!(
-        "<details{}><summary>as a table</summary><table><caption>What each task did, and what it waited for</caption><thead><tr>",
-        if open { " open=\"\"" } else { "" }
-    );
-    for head in HEADS {
-        _ = write!(html, "<th scope=\"col\">{head}</th>");
-    }
-    html += "</tr></thead><tbody>";
-    for row in rows {
-        let [task, rest @ ..] = &row;
-        _ = write!(html, "<tr><th scope=\"row\">{}</th>", escaped(task));
-        for cell in rest {
-            _ = write!(html, "<td>{}</td>", escaped(cell));
-        }
-        html += "</tr>";
-    }
-    html += "</tbody></table>";
-    if left_out > 0 {
-        _ = write!(html, "<div>and {left_out} more rows</div>");
-    }
-    html + "</details>"
 }
 
 /// Longest a picture in words is told, in rows of its table.
@@ -258,6 +307,7 @@ const MOST_ROWS: usize = 120;
 pub fn in_words(timeline: &Timeline, place_of: &dyn Fn(u16) -> Option<Place>) -> (String, String) {
     let words = Words { timeline, place_of };
     let lanes: Vec<&Lane> = timeline.lanes.iter().collect();
+    let table = Table::new(&words, &lanes, MOST_ROWS);
     let label = words.label();
     let story = explain(timeline, place_of);
     let items: String = story
@@ -267,12 +317,11 @@ pub fn in_words(timeline: &Timeline, place_of: &dyn Fn(u16) -> Option<Place>) ->
     let html = format!(
         "<div><p>{}</p><ul>{items}</ul>{}</div>",
         escaped(&label),
-        html(&words, &lanes, MOST_ROWS, true)
+        table.html(MOST_ROWS, true)
     );
     let mut text = format!("{label}\n\n{}\n\n", story.join("\n"));
-    let (rows, left_out) = rows(&words, &lanes, MOST_ROWS);
-    for row in rows {
-        let [task, did, awaited, by, place] = &row;
+    let (rows, left_out) = table.most(MOST_ROWS);
+    for [task, did, awaited, by, place] in rows {
         _ = write!(text, "{task} {did}");
         for (before, what) in [(" for ", awaited), ("; let go by ", by), ("; at ", place)] {
             if !what.is_empty() {
@@ -348,13 +397,20 @@ mod tests {
             place_of: &place_of,
         };
         let lanes: Vec<&Lane> = timeline.lanes.iter().collect();
-        let all = rows(&words, &lanes, 1000);
-        assert_eq!(all.1, 0);
-        for most in 0..all.0.len() {
-            let (kept, left_out) = rows(&words, &lanes, most);
-            assert_eq!((kept.len(), left_out), (most, all.0.len() - most), "{most}");
+        let table = Table::new(&words, &lanes, 1000);
+        let all = table.rows.len();
+        assert_eq!(table.left_out, 0);
+        for most in 0..all {
+            let fewer = Table::new(&words, &lanes, most);
+            assert_eq!((fewer.rows.len(), fewer.left_out), (most, all - most));
+            // Less of it later is the same as less of it at once.
+            for least in 0..=most {
+                let at_once = Table::new(&words, &lanes, least);
+                assert_eq!(fewer.most(least), at_once.most(least), "{most} {least}");
+                assert_eq!(fewer.most(least), table.most(least), "{most} {least}");
+            }
         }
-        let (kept, _) = rows(&words, &lanes, 5);
+        let (kept, _) = table.most(5);
         let waits = kept.iter().filter(|row| !row[2].is_empty());
         assert_eq!(waits.count(), 2, "{kept:#?}");
         assert!(kept[0][1].starts_with("ran "), "{kept:#?}");

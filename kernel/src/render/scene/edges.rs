@@ -1,6 +1,7 @@
 //! Arrows: what let what happen, and the rings of deadlocks.
 
 use super::*;
+use std::collections::hash_map::Entry;
 use threadbook_timeline::fold::{Edge, State};
 
 /// How many arrows are drawn.
@@ -9,21 +10,36 @@ const MOST_RINGS: usize = 8;
 /// Arrows of one kind between the same two lanes that end nearer to each other than this are drawn as one.
 const NEAR_PX: f64 = 3.0;
 
-impl Sheet<'_> {
-    /// All arrows when there are few. Else of those that fall on one place one, and those that ended a wait or made a task before the others.
-    pub(super) fn edges(&mut self) {
-        let all = &self.words.timeline.edges;
-        let most = MOST_EDGES.min(self.detail.0.max(20));
-        let mut seen: HashMap<(EdgeKind, usize, usize, i64), usize> = HashMap::new();
-        let mut shown: Vec<(usize, usize, &Edge)> = Vec::new();
+/// The arrows that may be drawn.
+pub struct Placed<'a> {
+    /// How many there are in all.
+    all: usize,
+    shown: Vec<Arrow<'a>>,
+    hidden: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Arrow<'a> {
+    /// The row that it begins at.
+    from: usize,
+    to: usize,
+    /// Where it ends.
+    to_x: f64,
+    edge: &'a Edge,
+}
+
+impl<'a> Placed<'a> {
+    /// Finds those that are worth an arrow.
+    pub fn new(words: &Words<'a>, rows: &Rows<'_>, x: impl Fn(Nanos) -> f64) -> Placed<'a> {
+        let all = &words.timeline.edges;
+        let mut shown = Vec::new();
         let mut hidden = 0;
         for edge in all {
-            let (Some(from), Some(to)) = (self.rows.of_task(edge.from), self.rows.of_task(edge.to))
-            else {
+            let (Some(from), Some(to)) = (rows.of_task(edge.from), rows.of_task(edge.to)) else {
                 hidden += 1;
                 continue;
             };
-            let lanes = [from, to].map(|row| matches!(self.rows.all[row], Row::Lane(_)));
+            let lanes = [from, to].map(|row| matches!(rows.all[row], Row::Lane(_)));
             if from == to {
                 hidden += usize::from(!lanes[0]);
                 continue;
@@ -35,26 +51,60 @@ impl Sheet<'_> {
                 hidden += 1;
                 continue;
             }
-            if all.len() > most {
-                let place = (self.x(edge.reached) / NEAR_PX) as i64;
-                match seen.entry((edge.kind, from, to, place)) {
-                    std::collections::hash_map::Entry::Occupied(at) => {
-                        hidden += 1;
-                        let (_, _, other) = &mut shown[*at.get()];
-                        if edge.ended_wait && !other.ended_wait {
-                            *other = edge;
-                        }
-                        continue;
-                    }
-                    std::collections::hash_map::Entry::Vacant(free) => _ = free.insert(shown.len()),
+            shown.push(Arrow {
+                from,
+                to,
+                to_x: x(edge.reached),
+                edge,
+            });
+        }
+        if all.len() > MOST_EDGES {
+            hidden += one_at_each_place(&mut shown);
+        }
+        Placed {
+            all: all.len(),
+            shown,
+            hidden,
+        }
+    }
+}
+
+/// Of those that fall on one place one, if possible one that ended a wait. Gives how many are left out.
+fn one_at_each_place(arrows: &mut Vec<Arrow<'_>>) -> usize {
+    let all = arrows.len();
+    let mut seen: HashMap<(EdgeKind, usize, usize, i64), usize> = HashMap::new();
+    let mut kept: Vec<Arrow<'_>> = Vec::new();
+    for arrow in arrows.iter() {
+        let place = (arrow.to_x / NEAR_PX) as i64;
+        match seen.entry((arrow.edge.kind, arrow.from, arrow.to, place)) {
+            Entry::Occupied(at) => {
+                let other = &mut kept[*at.get()];
+                if arrow.edge.ended_wait && !other.edge.ended_wait {
+                    *other = *arrow;
                 }
             }
-            shown.push((from, to, edge));
+            Entry::Vacant(free) => {
+                free.insert(kept.len());
+                kept.push(*arrow);
+            }
+        }
+    }
+    *arrows = kept;
+    all - arrows.len()
+}
+
+impl Sheet<'_> {
+    /// All arrows when there are few. Else of those that fall on one place one, and those that ended a wait or made a task before the others.
+    pub(super) fn edges(&mut self, placed: &Placed<'_>) {
+        let most = MOST_EDGES.min(self.detail.0.max(20));
+        let (mut shown, mut hidden) = (placed.shown.clone(), placed.hidden);
+        if placed.all > most {
+            hidden += one_at_each_place(&mut shown);
         }
         if shown.len() > most {
             let tells = |edge: &Edge| edge.ended_wait || edge.kind == EdgeKind::Spawn;
             let (telling, rest): (Vec<_>, Vec<_>) =
-                shown.iter().partition(|(_, _, edge)| tells(edge));
+                shown.iter().partition(|arrow| tells(arrow.edge));
             hidden += shown.len();
             let room = most.saturating_sub(telling.len());
             shown = evenly(&telling, most);
@@ -63,8 +113,14 @@ impl Sheet<'_> {
         }
         self.arrows_left_out = hidden;
         let mut paths: BTreeMap<EdgeKind, String> = BTreeMap::new();
-        for (from, to, edge) in shown {
-            let (x, y, to_x) = (self.x(edge.left), self.y(from), self.x(edge.reached));
+        for Arrow {
+            from,
+            to,
+            to_x,
+            edge,
+        } in shown
+        {
+            let (x, y) = (self.x(edge.left), self.y(from));
             // From rim to rim of the bars, so that the arrow's head lies on none of them.
             let down = if to > from { 1.0 } else { -1.0 };
             let (y, to_y) = (y + 7.0 * down, self.y(to) - 8.0 * down);

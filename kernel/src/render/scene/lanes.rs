@@ -13,31 +13,36 @@ const DEADLOCK_PX: f64 = 9.0;
 /// How many remarks and regions a lane shows.
 const MOST_MARKS: usize = 20;
 
-/// A stretch of a lane that looks alike.
-struct Bar {
-    look: usize,
+/// A stretch of a lane that looks alike, or of which not more can be seen.
+#[derive(Clone)]
+pub struct Bar {
+    /// How wide each look is in it.
+    share: [f32; COUNT],
     from: f64,
     until: f64,
     spans: Range<usize>,
 }
 
+/// Locks that a task had, one or several that cannot be told apart.
+#[derive(Clone, Copy)]
+pub struct Held<'a> {
+    from: f64,
+    until: f64,
+    first: &'a Hold,
+    first_until: f64,
+}
+
 impl<'a> Sheet<'a> {
     /// All rows, below the edges, which were drawn before.
-    pub(super) fn rows(&mut self, path: &[Step], placed: &Placed<'_>) {
+    pub(super) fn rows(&mut self, placed: &Placed<'a>) {
         let rows = self.rows;
         let mut narrow = NARROW_PX;
-        let mut bars: Vec<Vec<Bar>>;
-        let most = self.detail.0.max(2 * placed.spans.len());
-        loop {
-            bars = rows
-                .lanes()
-                .zip(&placed.spans)
-                .map(|(lane, places)| bars_of(lane, places, narrow))
-                .collect();
-            if bars.iter().map(Vec::len).sum::<usize>() <= most || narrow > 100.0 {
-                break;
-            }
+        let mut bars = placed.bars.clone();
+        let most = self.detail.0.max(2 * bars.len());
+        while bars.iter().map(Vec::len).sum::<usize>() > most && narrow <= 100.0 {
             narrow *= 1.5;
+            let finest = placed.bars.iter().cloned();
+            bars = finest.map(|bars| merged(bars, narrow)).collect();
         }
         let edges = std::mem::take(&mut self.shapes);
         let mut bars = bars.into_iter().zip(&placed.holds);
@@ -66,7 +71,7 @@ impl<'a> Sheet<'a> {
         // Groups and ends lie above the bars, and edges above all.
         shapes += &std::mem::take(&mut self.shapes);
         self.shapes = shapes;
-        self.critical_path(path);
+        self.critical_path(&placed.path);
         self.shapes += &edges;
     }
 
@@ -74,7 +79,7 @@ impl<'a> Sheet<'a> {
         &mut self,
         lane: &'a Lane,
         bars: &[Bar],
-        holds: &[(f64, f64)],
+        holds: &[Held<'a>],
         y: f64,
         paths: &mut BTreeMap<usize, String>,
         life: &mut String,
@@ -87,9 +92,10 @@ impl<'a> Sheet<'a> {
         let until = self.x(lane.ended.unwrap_or(self.end()));
         _ = write!(life, "M{:.1} {y:.0}H{until:.1}", self.x(lane.spawned));
         for bar in bars {
-            let height = LOOKS[bar.look].1;
+            let look = most(&bar.share);
+            let height = LOOKS[look].1;
             rect(
-                paths.entry(bar.look).or_default(),
+                paths.entry(look).or_default(),
                 bar.from,
                 y - height / 2.0,
                 bar.until - bar.from,
@@ -97,27 +103,12 @@ impl<'a> Sheet<'a> {
             );
             self.bar_words(lane, bar, y);
         }
-        let mut held: Option<(f64, f64)> = None;
-        // As many as bars, for all lanes together.
-        let nearest = (PLOT_PX * self.rows.all.len() as f64 / self.detail.0 as f64).max(0.5);
         let mut path = paths.remove(&HOLD).unwrap_or_default();
-        for (hold, &(from, until)) in lane.holds.iter().zip(holds) {
-            // A hold that is too short to be seen is drawn as a dot, and those that are nearer to each other than that, as one.
-            let until = until.max(from + 0.7);
-            match &mut held {
-                Some(last) if from - last.1 < nearest && until - from < nearest => {
-                    last.1 = until.max(last.1);
-                    continue;
-                }
-                Some((since, until)) => rect(&mut path, *since, y + 6.0, *until - *since, 3.0),
-                None => {}
-            }
-            held = Some((from, until));
-            let area = (from, y + 5.0, until - from, 5.0);
-            self.say(area, 0.5 * (until - from), Saying::Hold(lane, hold));
-        }
-        if let Some((since, until)) = held {
-            rect(&mut path, since, y + 6.0, until - since, 3.0);
+        for held in together(holds.iter().copied(), self.rows.all.len(), self.detail) {
+            let (from, wide) = (held.from, held.first_until - held.from);
+            rect(&mut path, from, y + 6.0, held.until - from, 3.0);
+            let area = (from, y + 5.0, wide, 5.0);
+            self.say(area, 0.5 * wide, Saying::Hold(lane, held.first));
         }
         if !path.is_empty() {
             paths.insert(HOLD, path);
@@ -199,34 +190,17 @@ impl<'a> Sheet<'a> {
     }
 
     /// A thin line below what the end had to wait for.
-    fn critical_path(&mut self, path: &[Step]) {
-        // Of one task alone it would be a line below a line; and of a crowd most of it lies in groups.
-        if path.iter().all(|step| step.task == path[0].task) || self.rows.is_crowd {
-            return;
-        }
+    fn critical_path(&mut self, path: &[Stretch]) {
         let mut line = String::new();
-        let mut last: Option<(usize, f64)> = None;
-        let finest = (PLOT_PX / self.detail.0 as f64).max(0.5);
-        for step in path {
-            let Some(row) = self.rows.of_task(step.task) else {
+        for stretch in seen(path.iter().copied(), self.detail) {
+            let Some(row) = stretch.row else {
                 continue;
             };
-            if !matches!(self.rows.all[row], Row::Lane(_)) {
-                last = None;
-                continue;
+            if !stretch.goes_on {
+                let y = self.y(row) + 10.0;
+                _ = write!(line, "M{:.1} {y:.0}", stretch.from);
             }
-            let (from, until) = (self.x(step.from), self.x(step.until));
-            match last {
-                // What is too short to be seen goes on where the line is.
-                Some((at, x)) if at == row && until - x < finest => continue,
-                Some((at, x)) if at == row && from - x < finest => _ = write!(line, "H{until:.1}"),
-                Some(_) if until - from < finest => continue,
-                _ => {
-                    let y = self.y(row) + 10.0;
-                    _ = write!(line, "M{from:.1} {y:.0}H{until:.1}");
-                }
-            }
-            last = Some((row, until));
+            _ = write!(line, "H{:.1}", stretch.until);
         }
         if !line.is_empty() {
             self.occurs.critical = true;
@@ -235,62 +209,168 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// The bars of a lane; neighbours that are narrower than `narrow` become one, which looks like what fills most of it.
-fn bars_of(lane: &Lane, places: &[(f64, f64)], narrow: f64) -> Vec<Bar> {
+/// A stretch of the critical path.
+#[derive(Clone, Copy)]
+pub struct Stretch {
+    /// In which lane; `None`: in a group, where it is not drawn.
+    row: Option<usize>,
+    from: f64,
+    until: f64,
+    /// Whether the line before it goes on here.
+    goes_on: bool,
+}
+
+/// Finds the places of the critical path.
+pub fn path(
+    words: &Words<'_>,
+    rows: &Rows<'_>,
+    x: impl Fn(Nanos) -> f64,
+    detail: Detail,
+) -> Vec<Stretch> {
+    // Where events are missing, so may be those that would lead it elsewhere.
+    let path = match words.timeline.gap {
+        None => words.timeline.critical_path(),
+        Some(_) => &[],
+    };
+    // Of one task alone it would be a line below a line; and of a crowd most of it lies in groups.
+    if path.iter().all(|step| step.task == path[0].task) || rows.is_crowd {
+        return Vec::new();
+    }
+    let stretches = path.iter().filter_map(|step| {
+        let row = rows.of_task(step.task)?;
+        Some(Stretch {
+            row: matches!(rows.all[row], Row::Lane(_)).then_some(row),
+            from: x(step.from),
+            until: x(step.until),
+            goes_on: false,
+        })
+    });
+    seen(stretches, detail)
+}
+
+/// What is too short to be seen goes on where the line is.
+fn seen(all: impl Iterator<Item = Stretch>, detail: Detail) -> Vec<Stretch> {
+    let finest = detail.part_px().max(0.5);
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for mut stretch in all {
+        let last = stretches.last().copied().filter(|last| last.row.is_some());
+        let (is_short, is_same) = (
+            stretch.until - stretch.from < finest,
+            last.is_some_and(|last| last.row == stretch.row),
+        );
+        stretch.goes_on = false;
+        match last {
+            _ if stretch.row.is_none() => {}
+            Some(last) if is_same && stretch.until - last.until < finest => continue,
+            Some(last) if is_same && stretch.from - last.until < finest => stretch.goes_on = true,
+            Some(_) if is_short => continue,
+            _ => {}
+        }
+        if stretch.row.is_some() || last.is_some() {
+            stretches.push(stretch);
+        }
+    }
+    stretches
+}
+
+/// Finds the places of what a task did.
+pub fn bars(lane: &Lane, end: Nanos, x: impl Fn(Nanos) -> f64) -> Vec<Bar> {
+    let mut known: Option<(Nanos, f64)> = None;
+    let spans = lane.spans.iter().enumerate().map(|(at, span)| {
+        let moment = span.until(end);
+        // A span mostly begins where the one before it ended.
+        let from = match known {
+            Some((moment, place)) if moment == span.from => place,
+            _ => x(span.from),
+        };
+        let until = x(moment);
+        known = Some((moment, until));
+        let mut share = [0.0; COUNT];
+        // One without length counts where there is nothing else.
+        share[look(span)] = (until - from).max(1e-6) as f32;
+        Bar {
+            share,
+            from,
+            until,
+            spans: at..at + 1,
+        }
+    });
+    merged(spans, NARROW_PX)
+}
+
+/// Neighbours that are narrower than `narrow` become one, which looks like what fills most of it.
+fn merged(all: impl IntoIterator<Item = Bar>, narrow: f64) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
-    let mut crowd: Option<(f64, f64, usize, [f64; COUNT])> = None;
-    for (at, (span, &(from, until))) in lane.spans.iter().zip(places).enumerate() {
-        let look = look(span);
-        if let Some((since, last, first, share)) = &mut crowd {
-            let merges = look != DEAD && until - from < narrow && from - *last < narrow;
-            if merges {
-                share[look] += until - from;
-                *last = until;
-                if until - *since >= narrow {
-                    bars.push(Bar {
-                        look: most(share),
-                        from: *since,
-                        until,
-                        spans: *first..at + 1,
-                    });
-                    crowd = None;
+    let mut crowd: Option<Bar> = None;
+    for mut bar in all {
+        let is_dead = bar.share[DEAD] > 0.0;
+        let is_narrow = !is_dead && bar.until - bar.from < narrow;
+        if let Some(mut open) = crowd.take() {
+            if is_narrow && bar.from - open.until < narrow {
+                for (sum, part) in open.share.iter_mut().zip(bar.share) {
+                    *sum += part;
+                }
+                open.until = bar.until;
+                open.spans.end = bar.spans.end;
+                if open.until - open.from >= narrow {
+                    bars.push(open);
+                } else {
+                    crowd = Some(open);
                 }
                 continue;
             }
-            bars.push(Bar {
-                look: most(share),
-                from: *since,
-                until: last.max(*since + 0.7),
-                spans: *first..at,
-            });
-            crowd = None;
+            open.until = open.until.max(open.from + 0.7);
+            bars.push(open);
         }
-        if look == DEAD || until - from >= narrow {
-            let from = if look == DEAD {
-                from.min(until - DEADLOCK_PX).max(0.0)
-            } else {
-                from
-            };
-            bars.push(Bar {
-                look,
-                from,
-                until,
-                spans: at..at + 1,
-            });
+        if is_dead {
+            bar.from = bar.from.min(bar.until - DEADLOCK_PX).max(0.0);
+        }
+        if is_narrow {
+            crowd = Some(bar);
         } else {
-            let mut share = [0.0; COUNT];
-            // One without length counts where there is nothing else.
-            share[look] = (until - from).max(1e-6);
-            crowd = Some((from, until, at, share));
+            bars.push(bar);
         }
     }
-    if let Some((since, last, first, share)) = crowd {
-        bars.push(Bar {
-            look: most(&share),
-            from: since,
-            until: last.max(since + 1.0),
-            spans: first..lane.spans.len(),
-        });
+    if let Some(mut open) = crowd {
+        open.until = open.until.max(open.from + 1.0);
+        bars.push(open);
     }
     bars
+}
+
+/// Finds the places of the locks that a task had, in one of so many rows.
+pub fn holds<'a>(
+    lane: &'a Lane,
+    end: Nanos,
+    x: impl Fn(Nanos) -> f64,
+    rows: usize,
+    detail: Detail,
+) -> Vec<Held<'a>> {
+    let all = lane.holds.iter().map(|hold| {
+        let from = x(hold.from);
+        // One that is too short to be seen is drawn as a dot.
+        let until = x(hold.until.unwrap_or(end)).max(from + 0.7);
+        Held {
+            from,
+            until,
+            first: hold,
+            first_until: until,
+        }
+    });
+    together(all, rows, detail)
+}
+
+/// Those that are nearer to each other than can be told apart, as one. As many as bars, for all lanes together.
+fn together<'a>(all: impl Iterator<Item = Held<'a>>, rows: usize, detail: Detail) -> Vec<Held<'a>> {
+    let nearest = (detail.part_px() * rows as f64).max(0.5);
+    let mut holds: Vec<Held<'a>> = Vec::new();
+    for hold in all {
+        match holds.last_mut() {
+            Some(last) if hold.from - last.until < nearest && hold.until - hold.from < nearest => {
+                last.until = hold.until.max(last.until);
+            }
+            _ => holds.push(hold),
+        }
+    }
+    holds
 }

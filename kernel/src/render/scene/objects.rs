@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::render::words::who_carries;
+use threadbook_timeline::fold::{Slice, Timeline, WorkerLane};
 use threadbook_timeline::format::ObjectKind;
 
 /// Changes of an object nearer to each other than this are drawn as one.
@@ -11,66 +12,80 @@ pub const MOST_WORKERS: usize = 8;
 /// How high the steps are.
 const HIGH_PX: f64 = 13.0;
 
-impl Sheet<'_> {
-    /// A lane per worker: whom it carries. Neighbours differ in shade, so that a change from one task to the next is seen.
-    pub(super) fn workers(&mut self, placed: &[Vec<(f64, f64)>]) {
-        self.bottom += 4.0;
-        let workers = &self.words.timeline.workers;
-        for (lane, placed) in workers.iter().zip(placed) {
-            let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
-            self.name(
-                "o",
-                4.0,
-                top,
-                format!("{} carries", who_carries(lane.worker)),
-            );
-            let mut paths = [String::new(), String::new()];
-            let (mut drawn_until, mut named_until) = (0.0, 0.0);
-            let mut drawn = 0;
-            let nearest = (PLOT_PX / self.detail.0 as f64).max(0.5);
-            for (slice, &(from, until)) in lane.slices.iter().zip(placed) {
-                // What is too short to be seen is drawn as a line, and of those that fall on one place, one.
-                let seen_until = until.max(from + 0.7);
-                if seen_until > drawn_until + nearest {
-                    drawn_until = seen_until;
-                    let path = &mut paths[drawn % 2];
-                    _ = write!(
-                        path,
-                        "M{from:.1} {base:.0}v-{HIGH_PX}H{drawn_until:.1}V{base:.0}z"
-                    );
-                    drawn += 1;
-                }
-                if until - from > 4.0 {
-                    let told = self.words.slice(lane.worker, slice);
-                    let area = (from, base - HIGH_PX, until - from, HIGH_PX);
-                    self.say(area, until - from, Saying::Text(told));
-                }
-                let name = self.words.task(slice.task);
-                let room = LETTER_PX * name.chars().count() as f64 + 4.0;
-                if until - from > room && from > named_until {
-                    self.label_within("o", from + 3.0, top + 1.0, until - from, name.to_owned());
-                    named_until = from + room;
-                }
-            }
-            let [even, odd] = paths;
-            _ = write!(
-                self.shapes,
-                "<path class=\"held\" d=\"{even}\"/><path class=\"held odd\" d=\"{odd}\"/><path class=\"grid\" d=\"M0 {base:.0}H{PLOT_PX}\"/>"
-            );
-            let told = self.words.worker(lane);
-            let area = (0.0, top, PLOT_PX, OBJECT_PX);
-            self.say(area, 500.0, Saying::Text(told));
-            self.bottom += OBJECT_PX;
-        }
-        if workers.len() > MOST_WORKERS {
-            let more = workers.len() - MOST_WORKERS;
-            self.name("o", 4.0, self.bottom, format!("{more} more workers"));
-            self.bottom += OBJECT_PX;
+/// A worker's lane.
+pub struct Worker<'a> {
+    lane: &'a WorkerLane,
+    slices: Vec<Placed<&'a Slice>>,
+    /// What it did, in sum.
+    told: String,
+}
+
+impl<'a> Worker<'a> {
+    /// Finds the places of what can be seen of it.
+    pub fn new(
+        words: &Words<'_>,
+        lane: &'a WorkerLane,
+        x: impl Fn(Nanos) -> f64,
+        detail: Detail,
+    ) -> Worker<'a> {
+        let end = words.timeline.end;
+        let all = lane.slices.iter().map(|slice| Placed {
+            from: x(slice.from),
+            until: x(slice.until.unwrap_or(end)),
+            what: slice,
+        });
+        Worker {
+            lane,
+            slices: seen(all, detail),
+            told: words.worker(lane),
         }
     }
+}
 
-    /// A lane per object that can be counted on; where there are many, for those on which most happened.
-    pub(super) fn objects(&mut self) {
+/// Something that goes from a place to another.
+#[derive(Clone, Copy)]
+struct Placed<T> {
+    from: f64,
+    until: f64,
+    what: T,
+}
+
+/// What is too short to be seen is drawn as a line, and of those that fall on one place, one.
+fn seen<'a>(
+    slices: impl Iterator<Item = Placed<&'a Slice>>,
+    detail: Detail,
+) -> Vec<Placed<&'a Slice>> {
+    let nearest = detail.part_px().max(0.5);
+    let mut drawn_until = 0.0;
+    let drawn = slices.filter(|slice| {
+        let until = slice.until.max(slice.from + 0.7);
+        let is_seen = until > drawn_until + nearest;
+        if is_seen {
+            drawn_until = until;
+        }
+        is_seen
+    });
+    drawn.collect()
+}
+
+/// An object's lane.
+pub struct Counted<'a> {
+    object: &'a Object,
+    /// What it shows.
+    steps: Vec<Placed<u32>>,
+    /// What that comes to.
+    told: String,
+}
+
+/// The objects that have a lane, and how many have none.
+pub struct Objects<'a> {
+    lanes: Vec<Counted<'a>>,
+    more: usize,
+}
+
+impl<'a> Objects<'a> {
+    /// Chooses those that can be counted on; where there are many, those on which most happened.
+    pub fn new(words: &Words<'a>, x: impl Fn(Nanos) -> f64, detail: Detail) -> Objects<'a> {
         let counted = |object: &&Object| {
             !object.counter.is_empty()
                 && matches!(
@@ -82,7 +97,7 @@ impl Sheet<'_> {
                         | ObjectKind::Cell
                 )
         };
-        let all = &self.words.timeline.objects;
+        let all = &words.timeline.objects;
         let mut objects: Vec<&Object> = all.iter().filter(counted).collect();
         let more = objects.len().saturating_sub(MOST_OBJECTS);
         if more > 0 {
@@ -93,16 +108,141 @@ impl Sheet<'_> {
             objects.retain(|object| object.counter.len() >= fewest);
             objects.truncate(MOST_OBJECTS);
         }
-        for object in objects {
-            self.object(object);
+        let lanes = objects.into_iter().map(|object| Counted {
+            object,
+            steps: merged(object, steps_of(words.timeline, object, &x), detail),
+            told: words.counted(object),
+        });
+        Objects {
+            lanes: lanes.collect(),
+            more,
         }
-        if more > 0 {
-            self.name("o", 4.0, self.bottom, format!("{more} more are left out"));
+    }
+}
+
+/// What an object was: from, until, value.
+fn steps_of(
+    timeline: &Timeline,
+    object: &Object,
+    x: impl Fn(Nanos) -> f64,
+) -> impl Iterator<Item = Placed<u32>> {
+    let (end, gap) = (timeline.end, timeline.gap);
+    let mut known: Option<(Nanos, f64)> = None;
+    object
+        .counter
+        .iter()
+        .enumerate()
+        .filter_map(move |(index, &(at, value))| {
+            let mut next = object.counter.get(index + 1).map_or(end, |change| change.0);
+            if let Some((from, until)) = gap
+                && at < until
+            {
+                // What it was until the next change is not known where a change may be missing.
+                next = next.min(from);
+                if next <= at {
+                    return None;
+                }
+            }
+            // A step mostly begins where the one before it ended.
+            let from = match known {
+                Some((moment, place)) if moment == at => place,
+                _ => x(at),
+            };
+            let until = x(next);
+            known = Some((next, until));
+            Some(Placed {
+                from,
+                until,
+                what: value,
+            })
+        })
+}
+
+/// Where more changes than can be told apart, the highest value of each stretch of pixels; a lock that changes hands within a stretch shows as held there, and
+/// by whom it ends.
+fn merged(
+    object: &Object,
+    all: impl Iterator<Item = Placed<u32>>,
+    detail: Detail,
+) -> Vec<Placed<u32>> {
+    let finest = FINEST_STEP_PX.max(detail.part_px());
+    let mut steps: Vec<Placed<u32>> = Vec::new();
+    for step in all {
+        match steps.last_mut() {
+            Some(last) if last.until - last.from < finest && step.until - step.from < finest => {
+                last.until = step.until;
+                last.what = match object.kind {
+                    ObjectKind::Mutex if step.what > 0 => step.what,
+                    _ => last.what.max(step.what),
+                };
+            }
+            _ => steps.push(step),
+        }
+    }
+    steps
+}
+
+impl Sheet<'_> {
+    /// A lane per worker: whom it carries. Neighbours differ in shade, so that a change from one task to the next is seen.
+    pub(super) fn workers(&mut self, workers: &[Worker<'_>]) {
+        self.bottom += 4.0;
+        for worker in workers {
+            let number = worker.lane.worker;
+            let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
+            self.name("o", 4.0, top, format!("{} carries", who_carries(number)));
+            let mut paths = [String::new(), String::new()];
+            let mut named_until = 0.0;
+            let slices = seen(worker.slices.iter().copied(), self.detail);
+            for (at, slice) in slices.into_iter().enumerate() {
+                let (from, until) = (slice.from, slice.until);
+                _ = write!(
+                    paths[at % 2],
+                    "M{from:.1} {base:.0}v-{HIGH_PX}H{:.1}V{base:.0}z",
+                    until.max(from + 0.7)
+                );
+                if until - from > 4.0 {
+                    let told = self.words.slice(number, slice.what);
+                    let area = (from, base - HIGH_PX, until - from, HIGH_PX);
+                    self.say(area, until - from, Saying::Text(told));
+                }
+                let name = self.words.task(slice.what.task);
+                let room = LETTER_PX * name.chars().count() as f64 + 4.0;
+                if until - from > room && from > named_until {
+                    self.label_within("o", from + 3.0, top + 1.0, until - from, name.to_owned());
+                    named_until = from + room;
+                }
+            }
+            let [even, odd] = paths;
+            _ = write!(
+                self.shapes,
+                "<path class=\"held\" d=\"{even}\"/><path class=\"held odd\" d=\"{odd}\"/><path class=\"grid\" d=\"M0 {base:.0}H{PLOT_PX}\"/>"
+            );
+            let area = (0.0, top, PLOT_PX, OBJECT_PX);
+            self.say(area, 500.0, Saying::Text(worker.told.clone()));
+            self.bottom += OBJECT_PX;
+        }
+        let all = self.words.timeline.workers.len();
+        if all > workers.len() {
+            let more = all - workers.len();
+            self.name("o", 4.0, self.bottom, format!("{more} more workers"));
             self.bottom += OBJECT_PX;
         }
     }
 
-    fn object(&mut self, object: &Object) {
+    /// A lane per object that can be counted on.
+    pub(super) fn objects(&mut self, objects: &Objects<'_>) {
+        for lane in &objects.lanes {
+            self.object(lane);
+        }
+        if objects.more > 0 {
+            let more = format!("{} more are left out", objects.more);
+            self.name("o", 4.0, self.bottom, more);
+            self.bottom += OBJECT_PX;
+        }
+    }
+
+    fn object(&mut self, lane: &Counted<'_>) {
+        let object = lane.object;
         let is_lock = object.kind == ObjectKind::Mutex;
         let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
         let what = match object.kind {
@@ -118,7 +258,8 @@ impl Sheet<'_> {
         let highest = f64::from(highest.unwrap_or(0).max(1));
         let mut path = String::new();
         let mut drawn_until = 0.0;
-        for (from, until, value) in self.steps_of(object) {
+        for step in merged(object, lane.steps.iter().copied(), self.detail) {
+            let (from, until, value) = (step.from, step.until, step.what);
             let height = if is_lock {
                 f64::from(u8::from(value > 0)) * HIGH_PX
             } else {
@@ -146,41 +287,8 @@ impl Sheet<'_> {
             self.shapes,
             "<path class=\"{class}\" d=\"{path}\"/><path class=\"grid\" d=\"M0 {base:.0}H{PLOT_PX}\"/>"
         );
-        let told = self.words.counted(object);
         let area = (0.0, top, PLOT_PX, OBJECT_PX);
-        self.say(area, 500.0, Saying::Text(told));
+        self.say(area, 500.0, Saying::Text(lane.told.clone()));
         self.bottom += OBJECT_PX;
-    }
-
-    /// What an object's lane shows: from, until, value. Where more changes than can be told apart, the highest value of each stretch of pixels; a lock
-    /// that changes hands within a stretch shows as held there, and by whom it ends.
-    fn steps_of(&self, object: &Object) -> Vec<(f64, f64, u32)> {
-        let end = self.end();
-        let mut steps: Vec<(f64, f64, u32)> = Vec::new();
-        let finest = FINEST_STEP_PX.max(PLOT_PX / self.detail.0.max(1) as f64);
-        for (index, (at, value)) in object.counter.iter().enumerate() {
-            let mut next = object.counter.get(index + 1).map_or(end, |change| change.0);
-            if let Some((from, until)) = self.words.timeline.gap
-                && *at < until
-            {
-                // What it was until the next change is not known where a change may be missing.
-                next = next.min(from);
-                if next <= *at {
-                    continue;
-                }
-            }
-            let (from, until) = (self.x(*at), self.x(next));
-            match steps.last_mut() {
-                Some(last) if last.1 - last.0 < finest && until - from < finest => {
-                    last.1 = until;
-                    last.2 = match object.kind {
-                        ObjectKind::Mutex if *value > 0 => *value,
-                        _ => last.2.max(*value),
-                    };
-                }
-                _ => steps.push((from, until, *value)),
-            }
-        }
-        steps
     }
 }
