@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use crate::format::{Event, Kind, NameId};
+use crate::format::{Event, Kind, NameId, ObjectKind, Reason};
 
 /// What one recording holds.
 #[derive(Debug, Clone, Default)]
@@ -162,6 +162,7 @@ fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Vec<Place>> {
     };
     let mut enabling: HashMap<(Kind, u32, u32), Place> = HashMap::new();
     let mut releases: HashMap<u32, BTreeMap<u32, (Place, bool)>> = HashMap::new();
+    let meetings = Meetings::of(tasks);
     for (event, place) in places() {
         let Some(kind) = Kind::from_number(event.kind.into()) else {
             continue;
@@ -170,6 +171,8 @@ fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Vec<Place>> {
             Kind::Sent => (kind, event.obj, event.seq),
             Kind::Spawn => (kind, event.obj, 0),
             Kind::Exit => (kind, event.task, 0),
+            // A group counts its changes, and who finds it at zero, in one row.
+            Kind::WgAdd | Kind::WgDone | Kind::Passed => (Kind::WgDone, event.obj, event.seq),
             Kind::Released => {
                 let of_lock = releases.entry(event.obj).or_default();
                 of_lock.entry(event.seq).or_insert((place, event.aux == 1));
@@ -180,7 +183,7 @@ fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Vec<Place>> {
         enabling.entry(key).or_insert(place);
     }
     let one = |key| enabling.get(&key).copied().into_iter().collect();
-    let causes_of = |event: &Event| -> Vec<Place> {
+    let causes_of = |event: &Event, place: Place| -> Vec<Place> {
         match Kind::from_number(event.kind.into()) {
             Some(Kind::Received) => one((Kind::Sent, event.obj, event.seq)),
             Some(Kind::Start) => one((Kind::Spawn, event.task, 0)),
@@ -188,17 +191,95 @@ fn causes(tasks: &[Vec<Event>]) -> HashMap<Place, Vec<Place>> {
             Some(Kind::Acquired) => releases
                 .get(&event.obj)
                 .map_or(Vec::new(), |of_lock| releases_before(of_lock, event)),
+            Some(Kind::WgAdd | Kind::WgDone | Kind::Passed) => {
+                one((Kind::WgDone, event.obj, event.seq.wrapping_sub(1)))
+            }
+            Some(Kind::Tripped | Kind::BlockEnd) => meetings.before(place),
             _ => Vec::new(),
         }
     };
     places()
         .map(|(event, place)| {
-            let mut causes = causes_of(event);
+            let mut causes = causes_of(event, place);
             causes.retain(|cause| *cause != place);
             (place, causes)
         })
         .filter(|(_, causes)| !causes.is_empty())
         .collect()
+}
+
+/// Who meets at which barriers, where that is no chance: as many tasks come to it as it is for, and so each of them in each round.
+#[derive(Default)]
+struct Meetings {
+    /// By barrier and round (from 0).
+    rounds: HashMap<(u32, usize), Round>,
+    /// The round that an event ends: the coming of the last, the waits of the others.
+    ends: HashMap<Place, (u32, usize)>,
+}
+
+#[derive(Default)]
+struct Round {
+    waited: Vec<Place>,
+    last: Option<Place>,
+}
+
+impl Meetings {
+    fn of(tasks: &[Vec<Event>]) -> Meetings {
+        let mut meetings = Meetings::default();
+        let mut sizes: HashMap<u32, u32> = HashMap::new();
+        let mut come: HashMap<u32, u32> = HashMap::new();
+        for (task, events) in tasks.iter().enumerate() {
+            // How often this task came to each.
+            let mut comings: HashMap<u32, usize> = HashMap::new();
+            for (at, event) in events.iter().enumerate() {
+                let place = (task, at);
+                let barrier = event.obj;
+                let waits = event.aux == Reason::Barrier as u32;
+                match Kind::from_number(event.kind.into()) {
+                    Some(Kind::NewObject) if event.aux == ObjectKind::Barrier as u32 => {
+                        sizes.insert(barrier, event.seq.max(1));
+                    }
+                    Some(Kind::BlockEnd) if waits => {
+                        let came = comings.get(&barrier).copied().unwrap_or(0);
+                        if let Some(round) = came.checked_sub(1) {
+                            meetings.ends.insert(place, (barrier, round));
+                        }
+                    }
+                    Some(kind @ (Kind::Tripped | Kind::BlockBegin))
+                        if waits || kind == Kind::Tripped =>
+                    {
+                        let round = comings.entry(barrier).or_default();
+                        let meeting = meetings.rounds.entry((barrier, *round)).or_default();
+                        if kind == Kind::BlockBegin {
+                            meeting.waited.push(place);
+                        } else if meeting.last.is_none() {
+                            meeting.last = Some(place);
+                            meetings.ends.insert(place, (barrier, *round));
+                        }
+                        *round += 1;
+                    }
+                    _ => {}
+                }
+            }
+            for barrier in comings.into_keys() {
+                *come.entry(barrier).or_default() += 1;
+            }
+        }
+        meetings
+            .rounds
+            .retain(|(barrier, _), _| sizes.get(barrier) == come.get(barrier));
+        meetings
+    }
+
+    /// What must have happened for this event: for the coming of the last that of all others, for the end of a wait the coming of the last.
+    fn before(&self, place: Place) -> Vec<Place> {
+        let round = self.ends.get(&place).and_then(|at| self.rounds.get(at));
+        match round {
+            Some(round) if round.last == Some(place) => round.waited.clone(),
+            Some(round) => round.last.into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
 }
 
 /// How many of the readers before a writer are looked at: a trace that was scribbled on could ask for all of them again and again.
@@ -239,6 +320,15 @@ mod tests {
     #[test]
     fn a_cause_stands_before_its_effect_whatever_the_clocks_say() {
         use Kind::{Acquired, Exit, Joined, Mark, Received, Released, Sent, Spawn, Start};
+        use Kind::{NewObject, Passed, Tripped, WgAdd, WgDone};
+        let at_barrier = |ticks, task, kind| Event {
+            aux: Reason::Barrier as u32,
+            ..event(ticks, task, kind, 9, 0)
+        };
+        let barrier = |n| Event {
+            aux: ObjectKind::Barrier as u32,
+            ..event(0, 3, NewObject, 9, n)
+        };
         let tasks = |events: &[Event]| {
             events
                 .iter()
@@ -285,6 +375,40 @@ mod tests {
                     vec![event(4, 2, Exit, 0, 0)],
                 ],
                 vec![(4, 2), (4, 1), (4, 1)],
+            ),
+            (
+                "wait group",
+                vec![
+                    vec![event(1, 1, WgAdd, 9, 1), event(2, 1, Passed, 9, 3)],
+                    vec![event(4, 2, WgDone, 9, 2)],
+                ],
+                vec![(1, 1), (4, 2), (4, 1)],
+            ),
+            (
+                "barrier",
+                vec![
+                    vec![barrier(2)],
+                    vec![
+                        at_barrier(4, 1, Kind::BlockBegin),
+                        at_barrier(5, 1, Kind::BlockEnd),
+                        event(6, 1, Tripped, 9, 2),
+                    ],
+                    vec![
+                        event(3, 2, Tripped, 9, 1),
+                        at_barrier(8, 2, Kind::BlockBegin),
+                        at_barrier(9, 2, Kind::BlockEnd),
+                    ],
+                ],
+                vec![(0, 3), (4, 1), (4, 2), (5, 1), (8, 2), (8, 1), (9, 2)],
+            ),
+            (
+                "barrier where it is chance who meets",
+                vec![
+                    vec![barrier(3)],
+                    vec![at_barrier(4, 1, Kind::BlockBegin)],
+                    vec![event(3, 2, Tripped, 9, 1)],
+                ],
+                vec![(0, 3), (3, 2), (4, 1)],
             ),
             (
                 "clock steps back",
