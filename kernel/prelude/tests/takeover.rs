@@ -14,14 +14,17 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
     use std::os::fd::RawFd;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::AtomicU32;
     use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::atomic::{AtomicBool, AtomicU32};
 
     use threadbook_prelude::hooks::{threadbook_cell_begin, threadbook_cell_end};
     use threadbook_prelude::{
         Arc, Duration, JoinHandle, Mutex, Receiver, Sender, bounded, go, scope, sleep, spawn,
+        spawn_named,
     };
 
     /// How many workers die, unless `THREADBOOK_TAKEOVERS` says otherwise.
@@ -125,13 +128,15 @@ mod linux {
         let copies = shared_counter();
         let nothing = std::ptr::null_mut();
         threadbook_cell_begin(nothing);
-        let left = if round.is_multiple_of(2) {
-            Left::in_the_middle_of_calls()
-        } else {
-            Left::starting_and_ending(1 + round / 2 % 6)
+        let left = match round % 3 {
+            0 => Left::in_the_middle_of_calls(),
+            1 => Left::starting_and_ending(1 + round / 3 % 6),
+            _ => Left::in_stds_lock(),
         };
-        // So that it is another place at which they are met in each round.
-        sleep(Duration::from_micros(u64::from(round) * 37 % 500));
+        if round % 3 != 2 {
+            // So that it is another place at which they are met in each round.
+            sleep(Duration::from_micros(u64::from(round) * 37 % 500));
+        }
         // SAFETY: asks for a number.
         let original = unsafe { libc::getpid() };
         threadbook_cell_end(nothing);
@@ -155,6 +160,8 @@ mod linux {
         tasks: Vec<JoinHandle<u64>>,
         /// Nobody takes what is sent here.
         ask: Option<Sender<u64>>,
+        /// One whose body had ended.
+        over: Option<JoinHandle<u64>>,
     }
 
     impl Left {
@@ -183,6 +190,7 @@ mod linux {
                 hot,
                 tasks: busy.into_iter().chain(green).collect(),
                 ask: Some(ask),
+                over: None,
             }
         }
 
@@ -199,6 +207,63 @@ mod linux {
                 ..Left::default()
             }
         }
+
+        /// A thread that ends, and has the lock of std's that it takes for that. Where nobody waits until it is through, each copy that is
+        /// made now hangs at its first thread (10 of 10; with `rt::starts`, none of 300).
+        fn in_stds_lock() -> Left {
+            FREES.store(false, Relaxed);
+            let ends = spawn_named("n".repeat(LENGTH), || {
+                ENDS.set(2);
+                0
+            });
+            while !FREES.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+            Left {
+                over: Some(ends),
+                ..Left::default()
+            }
+        }
+    }
+
+    /// Frees slowly what is as long as the names of certain threads.
+    ///
+    /// std's table of threads has their names, and forgets one under the lock that it takes when a thread ends. So such a thread has that lock for as long
+    /// as this takes, and a copy can be made in the very middle of it, which is else a matter of some nanoseconds.
+    struct Slow;
+
+    #[global_allocator]
+    static SLOW: Slow = Slow;
+    /// As long as no other allocation is.
+    const LENGTH: usize = 4_099;
+    /// Some thread is freeing such a name.
+    static FREES: AtomicBool = AtomicBool::new(false);
+    /// A thread that ends frees its name twice: first the prelude's, and last the one in std's table.
+    const STDS: u32 = 1;
+    /// How long that takes, in microseconds: less than a copy waits for, and far more than it takes to make one.
+    const FREEING: u32 = 20_000;
+
+    // SAFETY: the system's allocator does all of it.
+    unsafe impl GlobalAlloc for Slow {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: as for this call.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, it: *mut u8, layout: Layout) {
+            if layout.size() == LENGTH && ENDS.replace(ENDS.get().saturating_sub(1)) == STDS {
+                FREES.store(true, Relaxed);
+                // SAFETY: a plain system call.
+                unsafe { libc::usleep(FREEING) };
+            }
+            // SAFETY: as for this call.
+            unsafe { System.dealloc(it, layout) };
+        }
+    }
+
+    thread_local! {
+        /// How many such names this thread has yet to free, if it is one that ends.
+        static ENDS: Cell<u32> = const { Cell::new(0) };
     }
 
     /// A number that a process and its copies have together.
@@ -245,7 +310,13 @@ mod linux {
         }
     }
 
-    fn check(Left { hot, tasks, ask }: Left) {
+    fn check(left: Left) {
+        let Left {
+            hot,
+            tasks,
+            ask,
+            over,
+        } = left;
         // SAFETY: sets a clock that ends this process if it hangs.
         unsafe { libc::alarm(DEADLINE) };
         threadbook_cell_begin(std::ptr::null_mut());
@@ -254,6 +325,10 @@ mod linux {
             if lost.is_finished() {
                 assert!(lost.join().is_err(), "it is lost");
             }
+        }
+        if let Some(over) = over {
+            // Its thread may be lost at its end, and may be joined all the same.
+            assert!(matches!(over.join(), Ok(0) | Err(_)));
         }
         // New things work: threads, green tasks, channels, locks.
         let sum: u32 = (0..100)

@@ -108,7 +108,7 @@ fn line(now: &[String], seen: usize, seconds: u64, over: bool) -> Option<String>
 
 /// The crates that compilers below this process are at, but for cells and build scripts.
 fn crates_being_compiled() -> Vec<String> {
-    let processes = super::processes();
+    let processes = super::compilers::processes();
     let me = std::process::id();
     let parent = |pid: u32| {
         processes

@@ -1,10 +1,10 @@
 //! Why a cell is red, in the learner's words: what happened, where, and what to do next.
 
-use super::Ran;
 use super::channel::{CellEnd, Death};
 use super::copies::{self, Takeover};
 use super::deadlock::{self, Report};
 use super::marks::{FailedCheck, Overflow};
+use super::outcome::Ran;
 use super::output::Record;
 use super::sources::Sources;
 use crate::cell::CellError;
