@@ -287,18 +287,23 @@ fn shown(
     if form == Form::Off {
         return None;
     }
-    let id = format!("threadbook-{job}");
-    let picture = render::draw(timeline, &place_of, &id, &form.options());
-    let (html, text) = match form {
-        Form::Words => render::in_words(timeline, &place_of),
-        _ => (picture.html, picture.text),
+    let ((html, text), json) = match form {
+        Form::Words => (
+            render::in_words(timeline, &place_of),
+            render::facts(timeline, &place_of, &form.options()),
+        ),
+        _ => {
+            let id = format!("threadbook-{job}");
+            let picture = render::draw(timeline, &place_of, &id, &form.options());
+            ((picture.html, picture.text), picture.json)
+        }
     };
     Some(Shown {
         bundle: MimeBundle::from_iter([
             ("text/html".to_owned(), html.into()),
             ("text/plain".to_owned(), text.into()),
         ]),
-        json: picture.json,
+        json,
     })
 }
 

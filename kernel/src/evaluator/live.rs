@@ -196,7 +196,8 @@ fn watch(
         if let Some(bundle) = seen.picture {
             running.drawn = Some((seen.events, ran));
             let job = Some(watched.job);
-            // Under the lock: no picture comes after the cell's end, or between its clearing and our knowing of it.
+            // Under the lock: no picture comes after the cell's end, or between its clearing and our knowing of it. Who waits for the lock meanwhile waits for
+            // room in the line to the session, into which its own next event has to go as well; no client can stop that, since each has a queue of its own.
             (events)(match &running.shown {
                 Some(id) => Event::Update {
                     job,

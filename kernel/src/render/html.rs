@@ -2,7 +2,8 @@
 //!
 //! JupyterLab's sanitizer takes `<svg>` and `<style>` out of a notebook that is not trusted, and leaves every word that stood inside `<text>` and
 //! `<title>` behind, run together. So there is no word in the SVG: labels are `data-t` attributes that the style sheet turns into text, hover texts are
-//! `title` attributes of empty elements over the shapes. Where the style sheet is gone, so are they, and `.u`, which it hides, appears: the text form.
+//! `title` attributes of empty elements over the shapes. Where the style sheet is gone, so are they, and `.u`, which it hides, appears: the drawing as an
+//! image, in whose address no sanitizer looks for words, and the text form.
 //!
 //! The picture is as wide as its place, up to 960 pixels: the plot is stretched, names are not. The two views are one above the other, and a checkbox tells
 //! the style sheet which of them is to be seen: no script, one stop of the Tab key, and Space, which JupyterLab does not take for itself.
@@ -27,14 +28,15 @@ const MOST_TEXT: usize = 24_000;
 /// So many of what a picture shows, the table has a row for one.
 const ROW: usize = 3;
 
-/// What an untrusted notebook shows in the place of the drawing.
-pub const UNTRUSTED: &str =
-    "The drawing shows once this notebook is trusted (File, Trust Notebook). The same as text:";
+/// What an untrusted notebook shows above the image and the text form.
+pub const UNTRUSTED: &str = "As an image and as text; once this notebook is trusted (File, Trust Notebook), the drawing says more where the mouse is.";
 
 /// What stands around the drawing: the same however much of that there is.
 pub struct Around {
     /// The text form, escaped.
     text: String,
+    /// The drawing as the address of an image.
+    image: String,
     label: String,
     footer: Vec<String>,
     left_alive: Vec<String>,
@@ -43,11 +45,19 @@ pub struct Around {
 }
 
 impl Around {
-    /// Finds the words. `text` is the text form, `detail` the most that there is of anything.
-    pub fn new(words: &Words<'_>, rows: &Rows<'_>, text: &str, detail: usize) -> Around {
+    /// Finds the words. `text` is the text form, `image` the address of the drawing as an image, `detail` the most that there is of anything.
+    pub fn new(
+        words: &Words<'_>,
+        rows: &Rows<'_>,
+        text: &str,
+        image: &str,
+        detail: usize,
+    ) -> Around {
         let lanes: Vec<&Lane> = rows.lanes().collect();
         Around {
             text: escaped(cut(text, MOST_TEXT)),
+            // Nothing in such an address needs to be escaped.
+            image: image.to_owned(),
             label: said(&words.label()),
             footer: words.footer(rows),
             left_alive: words.left_alive(),
@@ -62,8 +72,10 @@ pub fn write(around: &Around, scene: &Scene, chosen: usize, id: &str, detail: us
     let prefix = prefix(id);
     let height = scene.height;
     let mut html = format!(
-        "<div id=\"{prefix}\"><style>{}</style><div class=\"u\">{UNTRUSTED}<pre>{}</pre></div><div class=\"x\"><div class=\"d\" style=\"height:{height:.0}px\">",
+        "<div id=\"{prefix}\"><style>{}</style><div class=\"u\">{UNTRUSTED}<img alt=\"{}\" src=\"{}\"/><pre>{}</pre></div><div class=\"x\"><div class=\"d\" style=\"height:{height:.0}px\">",
         style(&format!("#{prefix}"), &prefix),
+        around.label,
+        around.image,
         around.text,
     );
     // Nobody sees a difference where one view is all there is.

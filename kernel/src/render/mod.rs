@@ -46,7 +46,7 @@ pub struct Place {
 pub struct Picture {
     /// For `text/html`: an inline SVG, and a folded table of all that its hover texts say.
     pub html: String,
-    /// For `text/plain`: lines of at most 100 columns, then the waits as sentences.
+    /// For `text/plain`: a drawing of at most 80 columns, then the waits as sentences.
     pub text: String,
     /// For `application/vnd.threadbook.timeline+json`: lanes, edges, and which tasks could overlap.
     pub json: Value,
@@ -56,6 +56,10 @@ pub struct Picture {
 const MOST_HTML: usize = 56_000;
 /// How many spans, arrows, hover texts and table rows there are where all of that is much.
 const MOST_DETAIL: usize = 320;
+/// Longest the drawing as an image should be, in bytes: it is a part of the HTML.
+const MOST_IMAGE: usize = 20_000;
+/// As [`MOST_DETAIL`], for the image.
+const MOST_IMAGE_DETAIL: usize = 160;
 /// How few there are at least.
 const LEAST_DETAIL: usize = 8;
 /// Longest a name is that a picture says, in characters.
@@ -101,10 +105,11 @@ pub fn draw(
     // Less detail until it fits: how much there is of everything is a matter of this one number.
     let mut detail = MOST_DETAIL;
     let axes = [&wall, &steps].map(|scale| Placed::new(&words, &rows, scale, Detail(detail)));
-    let around = html::Around::new(&words, &rows, &text, detail);
+    let chosen = usize::from(counts_steps);
+    let image = image(&words, &rows, &axes[chosen..=chosen]);
+    let around = html::Around::new(&words, &rows, &text, &image, detail);
     let html = loop {
         let scene = scene::scene(&words, &rows, &axes, Detail(detail));
-        let chosen = usize::from(counts_steps);
         let html = html::write(&around, &scene, chosen, id, detail);
         if html.len() < MOST_HTML || detail <= LEAST_DETAIL {
             break html;
@@ -117,6 +122,37 @@ pub fn draw(
         html,
         text,
         json: json::facts(&words, &rows, scale),
+    }
+}
+
+/// What a timeline is as data, without a drawing: as [`draw`] has it.
+pub fn facts(
+    timeline: &Timeline,
+    place_of: &dyn Fn(u16) -> Option<Place>,
+    options: &Options,
+) -> Value {
+    let timeline = &*with_short_names(timeline);
+    let words = words::Words { timeline, place_of };
+    let rows = rows::Rows::of(timeline);
+    let steps = Scale::steps(timeline);
+    if axis::steps_show_more(timeline, options.axis, &steps) {
+        json::facts(&words, &rows, &steps)
+    } else {
+        json::facts(&words, &rows, &Scale::wall(timeline))
+    }
+}
+
+/// The drawing as the address of an image: for notebooks that are not trusted. Without hover texts, and with less detail until it is short enough.
+fn image<'a>(words: &'a words::Words<'a>, rows: &'a rows::Rows<'a>, axis: &[Placed<'a>]) -> String {
+    let mut detail = MOST_IMAGE_DETAIL;
+    loop {
+        let scene = scene::scene(words, rows, axis, Detail(detail));
+        let image = standalone::data_uri(&standalone::svg(words, rows, &scene, 0, false));
+        if image.len() < MOST_IMAGE || detail <= LEAST_DETAIL {
+            break image;
+        }
+        let fits = detail * MOST_IMAGE / image.len();
+        detail = fits.min(detail * 4 / 5).max(LEAST_DETAIL);
     }
 }
 
@@ -193,9 +229,9 @@ mod tests {
     fn two_threads_share_one_lock() {
         let script = "main spawn ada; main spawn grace; ada take till; grace want till :7; @200 ada release till; ada exit; grace take till; grace release till; grace exit; main joined ada; main joined grace; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main   ################################################################################# done
-        ada    ...------######################################################.................. done
-        grace  ......------LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL------######......... done
+        main   ############################################################# done
+        ada    ..-----#########################################............. done
+        grace  ....-----LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL-----#####...... done
 
         # running   - ready   L waits for a lock   . not alive
         270 µs in all
@@ -207,8 +243,8 @@ mod tests {
     fn a_receiver_waits_for_its_message() {
         let script = "main spawn ada; main recv orders :2; @90 ada send orders; main got orders; ada exit; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main  ##############CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC------############## done
-        ada   ......--------------------------------------------------------##############...... done
+        main  ##########CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC-----########## done
+        ada   .....------------------------------------------##########..... done
 
         # running   - ready   C waits on a channel   . not alive
         120 µs in all
@@ -220,8 +256,8 @@ mod tests {
     fn a_sender_waits_for_room() {
         let script = "main spawn ada; ada send orders; ada full orders :5; @90 main got orders; ada send orders; ada exit; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main  ################################################################################## done
-        ada   ......--------#######CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC------########...... done
+        main  ############################################################## done
+        ada   .....-----######CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC-----#####..... done
 
         # running   - ready   C waits on a channel   . not alive
         120 µs in all
@@ -233,9 +269,9 @@ mod tests {
     fn main_waits_for_the_group() {
         let script = "main add bakers =2; main spawn ada; main spawn grace; main wait bakers :9; @100 ada done bakers; ada exit; @200 grace done bakers; grace exit; main on; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main   ##############WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW-------#### done
-        ada    .......----------------------------####.......................................... done
-        grace  ..........------------------------------------------------------------####....... done
+        main   ###########WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW-----### done
+        ada    .....----------------------###............................... done
+        grace  .......----------------------------------------------###..... done
 
         # running   - ready   W waits for a wait group   . not alive
         230 µs in all
@@ -247,8 +283,8 @@ mod tests {
     fn main_joins() {
         let script = "main spawn ada; main join ada :3; @50 ada work; @150 ada worked; ada exit; main joined ada; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main  #########JJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJ----##### done
-        ada   ....-------------------=============================================#####......... done
+        main  #######JJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJJ----### done
+        ada   ...--------------===================================####...... done
 
         # running   = computing   - ready   J waits for a task to end   . not alive
         180 µs in all
@@ -260,9 +296,9 @@ mod tests {
     fn two_locks_in_two_orders_never_end() {
         let script = "main spawn ada; main spawn grace; ada take flour; grace take sugar; ada want sugar :4; grace want flour :5; @300 main join ada :6";
         insta::assert_snapshot!(picture(script).text, @r"
-        main   ################################################################################# alive
-        ada    ..------######LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL alive
-        grace  .....------#####LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL alive
+        main   ############################################################# alive
+        ada    ..----####LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL alive
+        grace  ....----####LLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLLL alive
 
         # running   - ready   L waits for a lock   . not alive
         300 µs in all
@@ -279,9 +315,9 @@ mod tests {
     fn two_that_wait_for_each_other_are_told_as_a_ring() {
         let picture = picture(RING);
         insta::assert_snapshot!(picture.text, @r"
-        main   ################################################################################# done
-        ada    .-----###XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX##############... deadlock
-        grace  ...-----#################################################XXXXXXXXXXX######....... deadlock
+        main   ############################################################# done
+        ada    .---###XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX###########.. deadlock
+        grace  ..----#####################################XXXXXXXX#####..... deadlock
 
         # running   - ready   X waits in vain: deadlock   . not alive
         420 µs in all
@@ -311,7 +347,7 @@ mod tests {
         let script = "main take till; main want till :3; main deadlock main =1; main on; main cut; main release till; main end";
         let itself = picture(script);
         insta::assert_snapshot!(itself.text, @r"
-        main  #######################XXXXXXXXXXXXXXXXXXXXXXXX################################### deadlock
+        main  #################XXXXXXXXXXXXXXXXXXX########################## deadlock
 
         # running   X waits in vain: deadlock
         70 µs in all
@@ -321,8 +357,8 @@ mod tests {
         let script = "main spawn ada; ada recv orders :2; main wait bakers :3; x deadlock main =0; x deadlock ada =0; ada on; ada cut; ada exit; main on; main cut; main end";
         let asleep = picture(script);
         insta::assert_snapshot!(asleep.text, @r"
-        main  ######################XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX############## deadlock
-        ada   .......-------XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX###############...................... deadlock
+        main  ################XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX########### deadlock
+        ada   .....------XXXXXXXXXXXXXXXXXXXXXXX############................ deadlock
 
         # running   - ready   X waits in vain: deadlock   . not alive
         110 µs in all
@@ -339,12 +375,13 @@ mod tests {
             main select :8; @500 ada wake main; main on; main wantwrite menu :9; main write menu; main end";
         let picture = picture(script);
         insta::assert_snapshot!(picture.text, @r"
-        main   ###############################################################CCCCCCCCCCCC--#LL# done
-        ada    .-----LLLLLLLLL--##################BBBBBBBBBB--#OOOOOOOOOOOO--################### alive
-        grace  ...---------------NNNNNNNNNNNNNN-################################################ alive
+        main   ###############################################CCCCCCCCC--#L# done
+        ada    .----LLLLLL-##############BBBBBBBB-#OOOOOOOOO-############### alive
+        grace  ..------------NNNNNNNNNN-#################################### alive
 
-        # running   - ready   L waits for a lock   C waits on a channel   N waits to be notified
-        B waits at a barrier   O waits for a once lock   . not alive
+        # running   - ready   L waits for a lock   C waits on a channel
+        N waits to be notified   B waits at a barrier   O waits for a once lock
+        . not alive
         540 µs in all
           main waited 80 µs for the first of several channels (cell 4 line 8); let go by ada
           main waited 10 µs for rw lock `menu`, to write (cell 4 line 9)
@@ -382,9 +419,9 @@ mod tests {
             @150 grace on ^2; grace cut =3 ^2; grace exit ^2; main end";
         let picture = picture(script);
         insta::assert_snapshot!(picture.text, @r"
-        main   ################################################################################# done
-        ada    ....----------####-----------------------#############........................... cut off
-        grace  .........--------------####CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC#########.... cut off
+        main   ############################################################# done
+        ada    ...-------####-----------------##########.................... cut off
+        grace  ......-----------###CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC#######... cut off
 
         # running   - ready   C waits on a channel   . not alive
         180 µs in all
@@ -406,9 +443,9 @@ mod tests {
     fn one_sleeps_and_one_loses_its_core() {
         let script = "main spawn ada; main spawn grace; ada sleep; grace work; @200 grace offcore =80; @300 ada on; grace worked; grace exit; ada exit; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main   ################################################################################# done
-        ada    ..-----zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz########.. done
-        grace  ....------===================-------------------==========================###.... done
+        main   ############################################################# done
+        ada    .----zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz######. done
+        grace  ...----===============--------------====================##... done
 
         # running   = computing   - ready   z sleeps   . not alive
         340 µs in all
@@ -419,8 +456,8 @@ mod tests {
     fn a_panic_ends_a_lane() {
         let script = "main spawn ada; ada take till; @60 ada panic no flour; ada release till; ada exit; main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main  ################################################################################## done
-        ada   .........---------#######################################################......... panicked
+        main  ############################################################## done
+        ada   ......--------##########################################...... panicked
 
         # running   - ready   . not alive
         90 µs in all
@@ -431,8 +468,8 @@ mod tests {
     fn a_thread_outlives_its_cell() {
         let script = "main spawn _x; _x recv orders :8; @80 main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main      ############################################################################## done
-        thread 1  .........-----------CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC alive
+        main      ########################################################## done
+        thread 1  .......--------CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC alive
 
         # running   - ready   C waits on a channel   . not alive
         80 µs in all
@@ -455,12 +492,13 @@ mod tests {
         trace.dropped = 1_234_567;
         let picture = draw(&fold(&trace), &|_| None, "t", &Options::default());
         insta::assert_snapshot!(picture.text, @r"
-        main      ##########################################################################JJJ# done
-        ada       .-----####?????????????????????????????????????????????????##................. done
-        grace     ..-----LL????????????????????????????????????????????????????????????????????? unknown
-        thread 1  ....?????????????????????????????????????????????????????????????????????????? unknown
+        main      #######################################################JJ# done
+        ada       .---####????????????????????????????????????#............. done
+        grace     ..---LL??????????????????????????????????????????????????? unknown
+        thread 1  ...??????????????????????????????????????????????????????? unknown
 
-        # running   - ready   L waits for a lock   J waits for a task to end   ? not kept   . not alive
+        # running   - ready   L waits for a lock   J waits for a task to end
+        ? not kept   . not alive
         530 µs in all
         more happened than there is room for: 1,234,567 events are missing here, from 60 µs to 400 µs; the first and the last ones were kept
           main waited 20 µs for grace to end
@@ -569,8 +607,8 @@ mod tests {
     fn a_crowd_in_a_long_cell_counts_steps() {
         let script = "main spawn ada; main take till; ada want till; main release till; ada take till; ada release till; ada exit; @900000 main end";
         insta::assert_snapshot!(picture(script).text, @r"
-        main  ################################################################################## done
-        ada   ..........---------------------LLLLLLLLLL----------#####################.......... done
+        main  ############################################################## done
+        ada   .......----------------LLLLLLLL--------################....... done
 
         # running   - ready   L waits for a lock   . not alive
         one column per event, not by time; 900 ms in all
@@ -640,7 +678,7 @@ mod tests {
             let known = [
                 "div", "style", "pre", "svg", "defs", "pattern", "rect", "circle", "path", "g",
                 "b", "i", "p", "details", "summary", "table", "caption", "thead", "tbody", "tr",
-                "th", "td", "input", "span", "em",
+                "th", "td", "input", "span", "em", "img",
             ];
             assert!(
                 tags.iter().all(|tag| known.contains(&tag.as_str())),
@@ -713,6 +751,62 @@ mod tests {
             "data-t=\"critical path: what the end waited for\"",
         ] {
             assert!(html.contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_image_for_notebooks_that_are_not_trusted_is_the_drawing_without_its_hover_texts() {
+        let long = BUSY.to_owned() + "; @900000 main end";
+        for (script, by_time) in [(BUSY, true), (&long, false)] {
+            let html = picture(script).html;
+            let start = html.find("<img alt=\"").expect("has an image");
+            let (tag, after) = html[start..].split_once("\"/>").expect("it ends");
+            assert!(after.starts_with("<pre>"), "before the text form");
+            let (_, address) = tag
+                .split_once("src=\"data:image/svg+xml,")
+                .expect("is an SVG");
+            assert!(address.is_ascii() && !address.contains(['"', '<', '>', '#', '&']));
+            let mut bytes = Vec::new();
+            let mut rest = address.bytes();
+            while let Some(byte) = rest.next() {
+                bytes.push(match byte {
+                    b'%' => {
+                        let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                        u8::from_str_radix(&digits, 16).expect("two digits")
+                    }
+                    byte => byte,
+                });
+            }
+            let svg = String::from_utf8(bytes).expect("text");
+            roxmltree::Document::parse(&svg).expect("is XML");
+            for words in ["ada", "grace", "till holder", "waiting for a lock"] {
+                assert!(svg.contains(words), "{words}");
+            }
+            let has_times = [" µs</text>", " ms</text>"].map(|tick| svg.contains(tick));
+            assert_eq!(
+                has_times.contains(&true),
+                by_time,
+                "the axis that is seen first"
+            );
+            assert!(
+                !svg.contains("<title>") && !svg.contains("grace waited"),
+                "{svg}"
+            );
+        }
+    }
+
+    #[test]
+    fn data_without_a_drawing_are_those_of_the_drawing() {
+        let long = BUSY.to_owned() + "; @900000 main end";
+        for script in [BUSY, &long, RING, ""] {
+            let timeline = fold(&trace(script));
+            for axis in [Axis::Auto, Axis::Wall, Axis::Steps] {
+                let options = Options { axis };
+                assert_eq!(
+                    facts(&timeline, &|_| None, &options),
+                    draw(&timeline, &|_| None, "t", &options).json
+                );
+            }
         }
     }
 
@@ -841,13 +935,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_lanes_have_at_most_100_columns() {
+    fn lines_of_the_drawing_have_at_most_80_columns() {
         let picture = picture(
             "main spawn a_name_that_is_far_too_long_for_any_label; main sleep; a_name_that_is_far_too_long_for_any_label panic x",
         );
         let lanes = picture.text.split("\n\n").next().expect("lanes come first");
         assert!(
-            lanes.lines().all(|line| line.chars().count() <= 100),
+            lanes.lines().all(|line| line.chars().count() <= 80),
             "{lanes}"
         );
     }

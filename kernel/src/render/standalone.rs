@@ -109,18 +109,43 @@ pub fn svg(words: &Words<'_>, rows: &Rows<'_>, scene: &Scene, view: usize, whole
         );
     }
     let height = y + 10.0;
-    let label = said(&words.label());
-    let title = if whole {
-        format!("<title>{label}</title>")
+    // An image has its words beside it, in its `alt`.
+    let label = if whole {
+        said(&words.label())
     } else {
         String::new()
     };
+    let (spoken, title) = if whole {
+        (
+            format!(" aria-label=\"{label}\""),
+            format!("<title>{label}</title>"),
+        )
+    } else {
+        (String::new(), String::new())
+    };
     format!(
-        "{BEGINS_WITH} id=\"{id}\" role=\"img\" aria-label=\"{label}\" width=\"{WIDTH_PX}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH_PX} {height:.0}\">{title}<style>{}{}</style>{}<path class=\"paper\" d=\"M0 0H{WIDTH_PX}V{height:.0}H0z\"/>{names}<g transform=\"translate({NAMES_PX} 0)\">{body}</g>{below}</svg>\n",
+        "{BEGINS_WITH} id=\"{id}\" role=\"img\"{spoken} width=\"{WIDTH_PX}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH_PX} {height:.0}\">{title}<style>{}{}</style>{}<path class=\"paper\" d=\"M0 0H{WIDTH_PX}V{height:.0}H0z\"/>{names}<g transform=\"translate({NAMES_PX} 0)\">{body}</g>{below}</svg>\n",
         STYLE.replace("ID", &format!("#{id}")),
         style_of_shapes(&format!("#{id}"), id),
         patterns(id),
     )
+}
+
+/// An SVG as the address of an image. Shorter than base64 would be, since most of an SVG may stand there as it is.
+pub fn data_uri(svg: &str) -> String {
+    let mut uri = String::from("data:image/svg+xml,");
+    for byte in svg.trim_end().bytes() {
+        match byte {
+            // In text and attributes quotes are escaped, so these are the ones around attributes, and one kind serves as well as the other.
+            b'"' => uri.push('\''),
+            b'%' | b'#' | b'<' | b'>' | b'&' | b'\'' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                _ = write!(uri, "%{byte:02X}");
+            }
+            b' '..=b'~' => uri.push(char::from(byte)),
+            _ => _ = write!(uri, "%{byte:02X}"),
+        }
+    }
+    uri
 }
 
 fn text(body: &mut String, label: &Label) {

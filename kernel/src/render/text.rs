@@ -10,8 +10,8 @@ use super::looks::LOOKS;
 use super::rows::{Group, Row, Rows, counts};
 use super::words::{LEFT_ALIVE, Words};
 
-/// Longest a line is.
-const COLUMNS: usize = 100;
+/// Longest a line of the drawing is: a terminal is as wide as that at least. Sentences are left to the terminal, which breaks them.
+const COLUMNS: usize = 80;
 /// How many waits are told as sentences.
 const MOST_WAITS: usize = 24;
 

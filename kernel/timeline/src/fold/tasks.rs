@@ -161,12 +161,20 @@ impl Fold<'_> {
         self.change(at, State::Running, place);
     }
 
+    /// The task kept its worker for so long until now: said of the longest of the spans that this was, since the last one may be the few nanoseconds between
+    /// the end of a computation and the next call.
     pub(super) fn hogged(&mut self, at: usize, micros: u32) {
+        let now = self.now;
+        let long = Nanos(u64::from(micros) * 1000);
+        let since = Nanos(now.0.saturating_sub(long.0));
         let task = &mut self.tasks[at];
-        let runs = |span: &&mut Span| matches!(span.state, State::Running | State::Computing);
+        let runs = |span: &&mut Span| {
+            matches!(span.state, State::Running | State::Computing) && span.until(now) >= since
+        };
         let spans = task.lane.spans.iter_mut().rev().take(8);
-        if let Some(span) = task.open.iter_mut().chain(spans).find(runs) {
-            let long = Nanos(u64::from(micros) * 1000);
+        let spans = task.open.iter_mut().chain(spans).filter(runs);
+        // Of two that are equal, the later one, as without a length nothing else is known.
+        if let Some(span) = spans.rev().max_by_key(|span| span.length(now)) {
             span.hogged = span.hogged.max(Some(long));
         }
     }

@@ -355,6 +355,19 @@ fn workers_carry_one_task_after_the_other() {
 }
 
 #[test]
+fn who_kept_its_worker_by_computing_is_told_so_of_the_computation() {
+    let timeline = fold(&trace(
+        "main go a; a start ^1; @100 a work ^1; @9100 a worked ^1; a hogged =9000 ^1; a exit ^1; main end",
+    ));
+    let hogged = timeline.lanes[1]
+        .spans
+        .iter()
+        .filter(|span| span.hogged.is_some());
+    let hogged: Vec<State> = hogged.map(|span| span.state).collect();
+    assert_eq!(hogged, [State::Computing]);
+}
+
+#[test]
 fn objects_are_named_and_counted() {
     let timeline = fold(&trace(
         "main make lock till; main make channel _c; main make channel _d; main send _c; main send _c; main got _c; main take till; \
