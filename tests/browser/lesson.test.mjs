@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -517,26 +517,32 @@ test("a learner says what will happen, and sees what did", async () => {
   assert.match(await run(theOne(":progress")), /taking turns|exercises are done/);
 });
 
-test("a learner fails an exercise, takes a hint, begins again, solves it, and goes on to the next lesson", async () => {
-  await endKernels();
-  await open("07_channels.ipynb", "learner-07");
+/**
+ * A learner's way through an exercise: it is run unsolved and fails, the first hint is taken, the cell is reset, solved, and passes.
+ *
+ * `failed` and `hint`: what the unsolved check and the first hint say.
+ */
+async function walkThrough({ lesson, id, failed, hint }) {
+  await open(lesson, `learner-${id}`);
   await clear();
-  const [exercise] = shipped.metadata.threadbook.exercises;
-  const at = theOne("// exercise: 07.1");
-  const check = theOne("// check: 07.1");
+  const exercise = shipped.metadata.threadbook.exercises.find((one) => one.id === id);
+  const [stub] = exercise.start.split("\n").filter((line) => line.startsWith("fn "));
+  const at = theOne(`// exercise: ${id}`);
+  const check = theOne(`// check: ${id}`);
   await run(at);
-  const failed = await run(check);
-  assert.equal(await cell(check).locator(RED).count(), 1, failed);
-  assert.match(failed, /write `:hint` into a cell for the first of three hints/);
-  await shot("failed-check");
+  const said = await run(check);
+  assert.equal(await cell(check).locator(RED).count(), 1, said);
+  assert.match(said, failed);
+  assert.match(said, /write `:hint` into a cell for the first of three hints/);
+  await shot(`failed-check-${id}`);
 
-  await write(at, ["// exercise: 07.1", "fn take_turns() {}", ":hint"]);
-  const hint = await run(at);
-  assert.match(hint, /Hint 1 of 3 for exercise 07.1/);
-  assert.match(hint, /You need two channels/);
-  await shot("hint");
+  await write(at, [`// exercise: ${id}`, `${stub} todo!() }`, ":hint"]);
+  const hinted = await run(at);
+  assert.ok(hinted.includes(`Hint 1 of 3 for exercise ${id}`), hinted);
+  assert.match(hinted, hint);
+  await shot(`hint-${id}`);
 
-  await write(at, ["// exercise: 07.1", ":reset", "fn take_turns() {}"]);
+  await write(at, [`// exercise: ${id}`, ":reset", `${stub} todo!() }`]);
   await run(at);
   await until(
     ({ at, start }) => [...document.querySelectorAll(".jp-Notebook .jp-Cell")[at].querySelectorAll(".cm-line")].map((line) => line.textContent).join("\n") === start,
@@ -546,12 +552,22 @@ test("a learner fails an exercise, takes a hint, begins again, solves it, and go
   assert.deepEqual((await linesOf(at)).join("\n"), exercise.start);
 
   const solution = exercise.solution.match(/```rust\n([^]*?)\n```/)[1];
-  await write(at, ["// exercise: 07.1", solution.split("\n").map((line) => line.trim()).join(" ")]);
+  await write(at, [`// exercise: ${id}`, solution.split("\n").map((line) => line.trim()).join(" ")]);
   await run(at);
   const passed = await run(check);
   assert.equal(await cell(check).locator(RED).count(), 0, passed);
-  assert.match(passed, /exercise 07.1 is done/);
-  await shot("passed-check");
+  assert.ok(passed.includes(`exercise ${id} is done`), passed);
+  await shot(`passed-check-${id}`);
+}
+
+test("a learner fails an exercise, takes a hint, begins again, solves it, and goes on to the next lesson", async () => {
+  await endKernels();
+  await walkThrough({
+    lesson: "07_channels.ipynb",
+    id: "07.1",
+    failed: /each tock waits for its tick/,
+    hint: /You need two channels/,
+  });
 
   // In the lessons' own kernel, and in any other: what is done is kept.
   await open("00_start.ipynb", "learner-00-again");
@@ -561,6 +577,39 @@ test("a learner fails an exercise, takes a hint, begins again, solves it, and go
   // The way to the next lesson is a link, as in every lesson.
   await cell(shipped.cells.length - 1).locator("a", { hasText: "1. " }).click();
   await until(() => document.title.includes("01_concurrency") || document.querySelector('.lm-TabBar-tab[title*="01_concurrency"]') !== null, "the next lesson is open");
+});
+
+test("a learner solves the exercise on deadlocks", async () => {
+  await endKernels();
+  await walkThrough({
+    lesson: "12_deadlock.ipynb",
+    id: "12.1",
+    // By day: the unsolved one comes to a deadlock, or takes its locks in two orders and has luck.
+    failed: /came to a deadlock|the locks are taken in one order/,
+    hint: /Who takes which lock first/,
+  });
+});
+
+test("what a thread prints after the end of its cell comes below that cell", async () => {
+  await endKernels();
+  const { kernelspec } = JSON.parse(readFileSync(join(COURSE, LESSON), "utf8")).metadata;
+  const code = (id, source) => ({ cell_type: "code", id, metadata: {}, execution_count: null, outputs: [], source });
+  const cells = [
+    code("starts", 'let (go_on, told) = channel();\nlet baker = spawn_named("ada", move || for loaf in told { println!("baked {loaf}"); });'),
+    code("tells", 'go_on.send("rye").unwrap();\nprintln!("told her");'),
+    code("ends", "drop(go_on);\nbaker.join().unwrap();"),
+  ];
+  writeFileSync(join(COURSE, "late.ipynb"), JSON.stringify({ cells, metadata: { kernelspec }, nbformat: 4, nbformat_minor: 5 }));
+  await open("late.ipynb", "late");
+  await run(0);
+  assert.doesNotMatch(await cell(0).locator(".jp-OutputArea").innerText(), /baked/, "she was told nothing yet");
+  assert.match(await run(1), /told her/);
+  await until(() => /baked rye/.test(document.querySelector(".jp-Notebook .jp-Cell")?.innerText ?? ""), "the loaf is said below the cell that started its baker");
+  const below = await cell(0).locator(".jp-OutputArea").innerText();
+  assert.match(below, /after the end of this cell:[^]*baked rye/, "and is said to be late");
+  assert.doesNotMatch(await cell(1).locator(".jp-OutputArea").innerText(), /baked/, "not below the cell that ran meanwhile");
+  await shot("late");
+  assert.doesNotMatch(await run(2), /baked/);
 });
 
 test("the launcher shows the kernel with its logo", async () => {
