@@ -40,14 +40,14 @@ def test_what_a_joined_task_panicked_with_is_in_the_error(kernel):
     want = "called `Result::unwrap()` on an `Err` value: `ada` panicked: burnt"
     assert cell.error["ename"] == "Panic" and cell.error["evalue"] == want, cell.error
     two = kernel.execute(
-        'let first = go_named("grace", || { if true { panic!("cold") } }).join();\n'
+        '{ let first = go_named("grace", || { if true { panic!("cold") } }).join();\n'
         'let second = go(|| { if true { panic!("dry") } }).join();\n'
-        "first.unwrap();"
+        "first.unwrap(); }"
     )
     assert two.error["evalue"].endswith("one of these: `grace` panicked: cold; task 1 panicked: dry"), two.error
     payload = kernel.execute(
-        'let payload = spawn(|| { if true { panic!("stale") } }).join().unwrap_err();\n'
-        'println!("{:?} {:?}", payload, payload.downcast_ref::<&str>());'
+        '{ let payload = spawn(|| { if true { panic!("stale") } }).join().unwrap_err();\n'
+        'println!("{:?} {:?}", payload, payload.downcast_ref::<&str>()); }'
     )
     assert payload.status == "ok" and payload.stdout.strip() == 'Any { .. } Some("stale")', "std's contract"
     own = kernel.execute('let bad: Result<u8, Box<dyn std::any::Any + Send>> = Err(Box::new(1));\nbad.unwrap();')
@@ -85,10 +85,11 @@ def test_the_locks_of_a_tuple_have_the_names_of_its_pattern(kernel):
     assert sorted(thing["name"] for thing in cell.timeline["objects"] if thing["kind"] == "lock") == ["a", "b"]
 
 
-def test_a_cell_that_only_defines_draws_no_threads_of_earlier_cells(kernel):
+def test_a_cell_that_only_defines_draws_no_threads_of_earlier_cells(fresh):
+    kernel = fresh
     first = kernel.execute("let (tx, rx) = channel::<u32>();\nspawn(move || while rx.recv().is_ok() { sleep(ms(1)) });")
     assert first.timeline
-    kernel.execute("let theirs = tx.clone();\nspawn(move || loop { if theirs.send(1).is_err() { break } sleep(ms(1)) });")
+    kernel.execute("let theirs = tx;\nspawn(move || loop { if theirs.send(1).is_err() { break } sleep(ms(1)) });")
     for name in ["f", "g", "h"]:
         defines = kernel.execute(f"fn {name}() -> u32 {{ 3 }}")
         assert defines.status == "ok" and not any(TIMELINE in shown["data"] for shown in defines.contents("display_data")), "nothing of it is this cell's"
@@ -123,7 +124,7 @@ def test_a_failed_check_calls_things_by_their_variables(kernel):
         "    let sum = *till.lock().unwrap();\n"
         "    sum\n"
         "}\n"
-        "check!(bake() => 1, \"one thread\": |f| f.threads() == 7);"
+        "check!(bake() => 1, \"one thread\": |f| f.tasks().len() == 7);"
     )
     said = facts.error["evalue"]
     assert "lock `till`" in said and "lock `mine`" in said and "lock 1" not in said and "\x01" not in said, said

@@ -203,15 +203,10 @@ impl Running {
 
     /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.
     fn say_if_reads_are_not_seen(&mut self, job: JobId, code: &str) {
-        let Some(supervisor) = self.supervisor().filter(|_| code.contains("stdin")) else {
-            return;
-        };
-        if !can_be_seen(supervisor.as_raw()) && self.hinted.insert("reads are not seen".into()) {
-            (self.events)(Event::Stream {
-                job: Some(job),
-                name: StreamName::Stderr,
-                text: READS_ARE_NOT_SEEN.into(),
-            });
+        let supervisor = self.supervisor();
+        let is_seen = || supervisor.is_none_or(|supervisor| can_be_seen(supervisor.as_raw()));
+        if let Some(note) = note_on_reads(job, code, is_seen, &mut self.hinted) {
+            (self.events)(note);
         }
     }
 
@@ -263,5 +258,40 @@ impl Running {
                 "evcxr is not running: restart the kernel".into(),
             )),
         }
+    }
+}
+
+/// What a cell is told that mentions standard input where a read of it is not seen; the first one of a kernel.
+fn note_on_reads(
+    job: JobId,
+    code: &str,
+    is_seen: impl FnOnce() -> bool,
+    hinted: &mut BTreeSet<String>,
+) -> Option<Event> {
+    let is_due = code.contains("stdin") && !is_seen() && hinted.insert("reads are not seen".into());
+    is_due.then(|| Event::Stream {
+        job: Some(job),
+        name: StreamName::Stderr,
+        text: READS_ARE_NOT_SEEN.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_whose_reads_are_not_seen_is_told_so_once() {
+        let mut hinted = BTreeSet::new();
+        let reads = "std::io::stdin().read_line(&mut text);";
+        let mut note = |code, is_seen: bool| note_on_reads(3, code, || is_seen, &mut hinted);
+        assert!(note(reads, true).is_none(), "it will be asked");
+        assert!(note("1 + 1", false).is_none(), "it reads nothing");
+        let Some(Event::Stream { job, name, text }) = note(reads, false) else {
+            panic!("no note");
+        };
+        assert_eq!((job, name), (Some(3), StreamName::Stderr));
+        assert!(text.contains("input(") && text.ends_with('\n'), "{text}");
+        assert!(note(reads, false).is_none(), "once");
     }
 }
