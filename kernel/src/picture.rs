@@ -77,6 +77,8 @@ pub struct Of {
     pub job: JobId,
     /// The number that the notebook shows in brackets.
     pub number: u32,
+    /// Whether it has statements, and so could do anything: one that only defines functions shows nothing, whatever threads of earlier cells did meanwhile.
+    pub acts: bool,
     /// How long it had run, where its events do not say: it runs still, or its process died.
     pub ran: Option<Duration>,
 }
@@ -100,16 +102,56 @@ impl Names {
         self.0.lane(task).map(|lane| lane.name.clone())
     }
 
+    /// The same in a sentence: `ada`, or task 3.
+    pub fn task_in_words(&self, task: u32) -> Option<String> {
+        self.task(task).map(|name| task_in_words(&name))
+    }
+
     /// What people call an object: lock `till`.
     pub fn object(&self, id: u32) -> Option<String> {
         self.0.object(id).map(Object::in_words)
     }
 }
 
+/// A lane's name in a sentence. One that is only a number stands without quotes.
+pub fn task_in_words(name: &str) -> String {
+    let is_number = ["task ", "thread "]
+        .iter()
+        .filter_map(|word| name.strip_prefix(word))
+        .any(|number| number.parse::<u32>().is_ok());
+    match is_number {
+        true => name.to_owned(),
+        false => format!("`{name}`"),
+    }
+}
+
+/// What a recording that goes on, of which `trace` is what was recorded so far, calls a task; all those that it knows.
+///
+/// `None` where one picture shows a part of it (of a check's twenty runs, one): there the numbers are others.
+pub fn names_so_far(trace: &Trace, known: &Known) -> Option<HashMap<u32, String>> {
+    let is_in_part = trace
+        .events
+        .iter()
+        .any(|event| event.kind == Kind::ObserveBegin as u8);
+    if is_in_part {
+        return None;
+    }
+    let lanes = fold_knowing(trace, known).lanes;
+    let names = lanes
+        .iter()
+        .map(|lane| (lane.task, task_in_words(&lane.name)));
+    Some(names.collect())
+}
+
 /// Finds the line of a site.
 pub type LineOfSite<'a> = &'a dyn Fn(u16) -> Option<CellLine>;
 
 impl Pictures {
+    /// What earlier pictures called tasks and objects. To be dropped before the next one is drawn.
+    pub fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known)
+    }
+
     /// Whether a task was there before the trace that is drawn next.
     pub fn know_task(&self, task: u32) -> bool {
         self.known.has_task(task)
@@ -126,7 +168,7 @@ impl Pictures {
         let (timeline, places) = read(trace, &self.known, line_of_site, of.ran);
         Arc::make_mut(&mut self.known).learn(&timeline);
         let timeline = Arc::new(timeline);
-        let is_worth = timeline.worth_drawing() || is_due;
+        let is_worth = of.acts && timeline.worth_drawing() || is_due;
         let picture = is_worth
             .then(|| shown(&timeline, &places, of.job, self.form))
             .flatten()
@@ -355,59 +397,94 @@ fn lines(trace: &Trace, line_of_site: LineOfSite<'_>) -> HashMap<u16, CellLine> 
 /// Gives objects without a name that of the variable they were made for: `let shelf = Arc::new(Mutex::new(0))` makes the lock `shelf`.
 fn name_by_let(timeline: &mut Timeline, line_of_site: LineOfSite<'_>) {
     let mut times: HashMap<String, u32> = HashMap::new();
-    for object in timeline.objects.iter_mut().filter(|object| !object.named) {
-        let Some(name) = object
-            .made_at
-            .and_then(line_of_site)
-            .and_then(|line| variable_of(&line.text))
-        else {
+    let mut made_on: HashMap<(u32, u32), usize> = HashMap::new();
+    let mut in_order: Vec<&mut Object> = timeline.objects.iter_mut().collect();
+    in_order.sort_by_key(|object| object.id);
+    for object in in_order {
+        let Some(line) = object.made_at.and_then(line_of_site) else {
             continue;
         };
+        let Some(names) = variables_of(&line.text) else {
+            continue;
+        };
+        // The parts of a tuple are made from left to right.
+        let at = made_on.entry((line.cell, line.line)).or_default();
+        let name = &names[*at % names.len()];
+        *at += 1;
+        if object.named {
+            continue;
+        }
         let time = times.entry(name.clone()).or_default();
         *time += 1;
         // A line in a loop makes many.
-        object.name = if *time == 1 {
-            name
-        } else {
-            format!("{name} {time}")
+        object.name = match *time {
+            1 => name.clone(),
+            time => format!("{name} {time}"),
         };
         object.named = true;
     }
 }
 
-/// The variable that a line makes one of the prelude's objects for. Only where the line says so plainly: a wrong name is worse than a number.
-fn variable_of(line: &str) -> Option<String> {
-    const MAKERS: [&str; 12] = [
-        "Arc::new(",
-        "Atomic",
-        "Barrier::",
-        "Condvar::",
-        "Mutex::",
-        "OnceLock::",
-        "Racy::",
-        "RwLock::",
-        "WaitGroup::",
-        "channel(",
-        "channel::<",
-        "bounded",
-    ];
+/// How the making of one of the prelude's objects begins.
+const MAKERS: [&str; 11] = [
+    "Atomic",
+    "Barrier::",
+    "Condvar::",
+    "Mutex::",
+    "OnceLock::",
+    "Racy::",
+    "RwLock::",
+    "WaitGroup::",
+    "channel(",
+    "channel::<",
+    "bounded",
+];
+
+/// Whether an expression plainly makes such an object, perhaps in an `Arc`.
+fn makes_one(made: &str) -> bool {
+    let made = made.trim_start();
+    made.starts_with("Arc::new(") || MAKERS.iter().any(|maker| made.starts_with(maker))
+}
+
+/// The variables that a line makes the prelude's objects for, one for each object, in order. Only where the line says so plainly: a wrong name is worse than
+/// a number.
+fn variables_of(line: &str) -> Option<Vec<String>> {
     let rest = line.strip_prefix("let ")?;
     if rest.contains("let ") {
         // A second variable on the line would get the first one's name.
         return None;
     }
     let (pattern, made) = rest.split_once('=')?;
-    if !MAKERS
-        .iter()
-        .any(|maker| made.trim_start().starts_with(maker))
-    {
-        return None;
-    }
-    let pattern = pattern.split(':').next()?.trim();
+    let made = made.trim();
     let is_name =
         |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
     let bare = |name: &str| name.trim().trim_start_matches("mut ").trim().to_owned();
-    match pattern
+    if let Some(values) = made.strip_prefix('(') {
+        // A type between the two may have colons, and a pattern has none.
+        let names = inside(pattern.trim().strip_prefix('(')?)?;
+        let values = inside(values)?;
+        if names.len() != values.len() {
+            return None;
+        }
+        let mut makers = Vec::new();
+        for (name, value) in names.iter().zip(values) {
+            let objects: usize = MAKERS
+                .iter()
+                .map(|maker| value.matches(maker).count())
+                .sum();
+            match (objects, bare(name)) {
+                (0, _) => {}
+                (1, name) if makes_one(value) && is_name(&name) => makers.push(name),
+                _ => return None,
+            }
+        }
+        return (!makers.is_empty()).then_some(makers);
+    }
+    if !makes_one(made) {
+        return None;
+    }
+    let pattern = pattern.split(':').next()?.trim();
+    let name = match pattern
         .strip_prefix('(')
         .and_then(|rest| rest.strip_suffix(')'))
     {
@@ -418,7 +495,32 @@ fn variable_of(line: &str) -> Option<String> {
                 .filter(|ends| ends.iter().all(|end| is_name(end)))
                 .map(|ends| ends.join("/"))
         }
+    };
+    Some(vec![name?])
+}
+
+/// What stands between the commas of a tuple, from behind its opening to its closing parenthesis; `None` where it does not end on the line, or has text or
+/// generics in it, which commas may belong to.
+fn inside(tuple: &str) -> Option<Vec<&str>> {
+    let (mut depth, mut start, mut parts) = (0_u32, 0, Vec::new());
+    for (at, c) in tuple.char_indices() {
+        match c {
+            '"' | '\'' | '<' | '|' => return None,
+            '(' | '[' | '{' => depth += 1,
+            ')' if depth == 0 => {
+                parts.push(&tuple[start..at]);
+                parts.retain(|part| !part.trim().is_empty());
+                return Some(parts);
+            }
+            ')' | ']' | '}' => depth = depth.checked_sub(1)?,
+            ',' if depth == 0 => {
+                parts.push(&tuple[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
     }
+    None
 }
 
 #[cfg(test)]
@@ -443,7 +545,37 @@ mod tests {
             ("let (a, (b, c)) = channel();", None),
             ("let", None),
         ] {
-            assert_eq!(variable_of(line).as_deref(), want, "{line}");
+            let want = want.map(|name| vec![name.to_owned()]);
+            assert_eq!(variables_of(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_objects_of_a_tuple_are_named_by_its_pattern() {
+        for (line, want) in [
+            ("let (a, b) = (Mutex::new(1), Mutex::new(2));", "a b"),
+            (
+                "let (mut n, till, _) = (3, Arc::new(Mutex::new((1, 2))), f(1));",
+                "till",
+            ),
+            (
+                "let (a, b): (Mutex<u8>, Barrier) = (Mutex::new(1), Barrier::new(2),);",
+                "a b",
+            ),
+            ("let (a, b) = (Mutex::new(1), Mutex::new(2), 3);", ""),
+            ("let (a, b) = (Mutex::new(1), wrap(Mutex::new(2)));", ""),
+            (
+                "let (a, b) = (Mutex::new(Mutex::new(1)), Mutex::new(2));",
+                "",
+            ),
+            ("let (a, (b, c)) = (Mutex::new(1), bounded(2));", ""),
+            ("let (a, b) = (Mutex::new(\")\"), Mutex::new(2));", ""),
+            ("let (a, b) = (Mutex::new(1),", ""),
+            ("let pair = (Mutex::new(1), Mutex::new(2));", ""),
+            ("let (a, b) = (1, 2);", ""),
+        ] {
+            let names = variables_of(line).unwrap_or_default();
+            assert_eq!(names.join(" "), want, "{line}");
         }
     }
 }

@@ -204,3 +204,16 @@ def test_marker_lines_of_evcxrs_in_a_flood_lose_nothing(kernel):
     cell = kernel.execute(code).good()
     # A line that is evcxr's own word for word may come a little later than the text behind it, and is never lost.
     assert sorted(cell.stdout.splitlines()) == sorted(line for n in range(2_000) for line in (f"{words[n % 5]} {n}", words[n % 5]))
+
+
+@pytest.mark.parametrize("settings", ["[evcxr]\ntmpdir = '{theirs}'\nopt_level = 'nine'\n", "this ] is no TOML"])
+def test_settings_of_evcxrs_in_the_notebooks_folder_do_not_change_the_kernel(installed, tmp_path, settings):
+    theirs = tmp_path / "theirs"
+    (tmp_path / "evcxr.toml").write_text(settings.replace("{theirs}", str(theirs)))
+    kernel = Kernel(tmp_path)
+    try:
+        assert kernel.execute("std::env::current_dir().unwrap()").good().result == f'"{tmp_path}"', "it runs there"
+        assert kernel.execute("let bread = 3;\nspawn(move || bread).join().unwrap()").good().result == "3"
+        assert not theirs.exists(), "it took its settings from there"
+    finally:
+        kernel.end()

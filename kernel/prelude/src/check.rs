@@ -12,6 +12,7 @@ use crate::hooks;
 use crate::recorder::Here;
 use crate::rt::{self, FromOutside};
 use crate::task::message_of;
+use crate::words;
 
 /// How often the call is run.
 const RUNS: u32 = 20;
@@ -188,7 +189,7 @@ fn judge<T: Debug>(
 
 /// Tells the kernel, and unwinds.
 #[track_caller]
-fn fail(here: Here, failure: CheckFailed) -> ! {
+fn fail(here: Here, mut failure: CheckFailed) -> ! {
     hooks::tell_check(&hooks::Checked {
         ok: false,
         call: &failure.called,
@@ -200,6 +201,8 @@ fn fail(here: Here, failure: CheckFailed) -> ! {
         observation: failure.observation,
         here,
     });
+    // The payload is the learner's to look at.
+    failure.message = words::plain(&failure.message);
     if hooks::in_a_kernel() {
         panic_any(failure);
     }

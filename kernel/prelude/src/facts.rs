@@ -19,6 +19,7 @@ use threadbook_timeline::observed::{Act, Observation, Observed, Thing, is_sleep,
 use crate::recorder::observing;
 use crate::recorder::{self, Here};
 use crate::rt;
+use crate::words;
 
 /// How long an observation waits for a task that may be over and has not said so yet: one that sent its last message and is about to end.
 const SETTLING: Duration = Duration::from_millis(500);
@@ -490,7 +491,7 @@ impl Facts {
         self.0.number
     }
 
-    /// What was seen, in words: how each task ended, and what was used.
+    /// What was seen, in words for a message to the kernel: how each task ended, and what was used.
     pub(crate) fn in_words(&self) -> String {
         let seen = &self.0.observed;
         let made = seen.made();
@@ -500,7 +501,9 @@ impl Facts {
         });
         let tasks: Vec<String> = tasks.take(12).map(|task| format!("{task:?}")).collect();
         let things = seen.things().into_iter().take(12);
-        let things: Vec<String> = things.map(|thing| self.thing_in_words(thing.id)).collect();
+        let things: Vec<String> = things
+            .map(|thing| self.thing_for_the_kernel(thing.id))
+            .collect();
         let tasks = match made.len() {
             0 => "no task was started".to_owned(),
             1..=12 => tasks.join(", "),
@@ -519,7 +522,13 @@ impl Facts {
         object.map(Object::in_words).unwrap_or_default()
     }
 
-    /// Who waited for what in a deadlock, in words; empty when there was none.
+    /// The same for a message to the kernel, which may know for which variable it was made.
+    fn thing_for_the_kernel(&self, id: u32) -> String {
+        let object = self.0.observed.timeline.object(id);
+        object.map(for_the_kernel).unwrap_or_default()
+    }
+
+    /// Who waited for what in a deadlock, in words for a message to the kernel; empty when there was none.
     pub(crate) fn deadlock_in_words(&self) -> String {
         let seen = &self.0.observed;
         let told = seen.deadlocked().into_iter().map(|(task, reason, object)| {
@@ -531,13 +540,21 @@ impl Facts {
                 let thing = seen.timeline.object(object);
                 thing.map(|thing| match thing.kind {
                     ObjectKind::Scope => "the threads of its scope".to_owned(),
-                    _ => thing.in_words(),
+                    _ => for_the_kernel(thing),
                 })
             };
             let wanted = wanted.unwrap_or_else(|| "other tasks".to_owned());
             format!("`{}` waited for {wanted}", self.name(task))
         });
         told.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What people call an object, in a message to the kernel.
+fn for_the_kernel(object: &Object) -> String {
+    match object.named {
+        true => object.in_words(),
+        false => words::object(object.id, &object.in_words()),
     }
 }
 

@@ -18,11 +18,13 @@ use threadbook_timeline::format::{Kind, MAIN_TASK};
 
 use crate::check::CheckFailed;
 use crate::facts;
+use crate::joined;
 use crate::json;
 use crate::recorder;
 use crate::rt::{self, Lost, Task};
 use crate::snapshot::{self, Left, TakenOver};
 use crate::wait::Words;
+use crate::words;
 
 const MARK_FD: &str = "THREADBOOK_MARK_FD";
 const MARK_PREFIX: &str = "THREADBOOK_MARK_PREFIX";
@@ -40,6 +42,28 @@ thread_local! {
     static PANICS: Cell<u32> = const { Cell::new(0) };
 }
 
+thread_local! {
+    /// The learner's line that the panic which comes now is about, where that is not the one that the library's code stands in.
+    static BLAMED: Cell<Option<recorder::Here>> = const { Cell::new(None) };
+}
+
+/// Panics with `message`, said of `place`: for what is found by a destructor, which no caller's line reaches.
+pub fn panic_at(place: recorder::Here, message: &str) -> ! {
+    if !in_a_kernel() {
+        panic!("{message} (at {place})");
+    }
+    /// The learner's own hook may not ask, and the next panic is about another line.
+    struct Blames;
+    impl Drop for Blames {
+        fn drop(&mut self) {
+            BLAMED.set(None);
+        }
+    }
+    let _until_told = Blames;
+    BLAMED.set(Some(place));
+    panic!("{message}");
+}
+
 /// Begins a cell: attaches the trace, makes the calling thread the main task, sets the panic hook, records the cell's begin.
 ///
 /// Gives back what it was given: evcxr's store of variables. The hook is set anew each time, so that one that the learner set lasts for its cell.
@@ -51,6 +75,7 @@ pub extern "C" fn threadbook_cell_begin(store: *mut c_void) -> *mut c_void {
         recorder::recalibrate();
         set_hook();
         PANICS.set(0);
+        joined::forget();
         if let Some(socket) = snapshot::socket_to_supervisor() {
             rt::listen_for_interrupts(socket);
         }
@@ -167,21 +192,25 @@ fn note(panic: &PanicHookInfo<'_>) {
     let place: Option<recorder::Here> = panic
         .location()
         .map(|place| unsafe { &*std::ptr::from_ref(place).cast() });
-    recorder::record(Kind::Panic, 0, 0, recorder::intern_remark(message), place);
+    let place = BLAMED.take().or(place);
+    let told = joined::in_words(message, place);
+    let message = told.as_deref().unwrap_or(message);
+    let remark = recorder::intern_remark(&words::plain(message));
+    recorder::record(Kind::Panic, 0, 0, remark, place);
     rt::current().tell_panic();
     write_mark(|line| {
-        let current = std::thread::current();
+        // Not the name of the thread: that of a green task is a worker's, which carries others too.
+        let current = rt::current();
         line.write_str(r#"{"mark":"panic","task":"#)?;
-        match if is_main {
-            Some("main")
-        } else {
-            current.name()
-        } {
+        match current.name() {
             Some(name) => line.write_json(name, 200)?,
             None => line.write_str("null")?,
         }
-        let cell = rt::current().cell();
-        write!(line, r#","main":{is_main},"cell":{cell},"message":"#)?;
+        let (id, cell) = (current.id(), current.cell());
+        write!(
+            line,
+            r#","id":{id},"main":{is_main},"cell":{cell},"message":"#
+        )?;
         line.write_json(message, LONGEST_MESSAGE)?;
         if let Some(place) = place {
             let (build, row, column) = (recorder::build_of(place), place.line(), place.column());

@@ -30,6 +30,7 @@ mod display;
 mod facts;
 pub mod hooks;
 mod input;
+mod joined;
 mod json;
 mod mutex;
 mod note;
@@ -55,6 +56,7 @@ mod task;
 mod thread;
 mod wait;
 mod wait_group;
+mod words;
 
 pub use atomic::{AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize};
 pub use atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};

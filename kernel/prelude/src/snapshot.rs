@@ -127,6 +127,9 @@ fn fork_into(supervisor: RawFd) -> io::Result<Left> {
     use std::os::unix::net::UnixStream;
 
     let threads = rt::foreign_threads();
+    // Read before the fork: a lost thread may have locked the environment for ever.
+    static OURS: OnceLock<Vec<RawFd>> = OnceLock::new();
+    let ours = OURS.get_or_init(our_sockets);
     // Held, so that no lost thread has them in the copy: a print there would wait for ever.
     let mut stdout = io::stdout().lock();
     let stderr = io::stderr().lock();
@@ -158,7 +161,7 @@ fn fork_into(supervisor: RawFd) -> io::Result<Left> {
         unsafe { libc::setpgid(0, 0) };
         let is_first = taken_over.is_none();
         let sockets = if is_first {
-            let_go_of_sockets(mine.as_raw_fd())
+            let_go_of_sockets(mine.as_raw_fd(), ours)
         } else {
             0
         };
@@ -169,6 +172,7 @@ fn fork_into(supervisor: RawFd) -> io::Result<Left> {
         // Dies with the supervisor, as the process did that it was copied from.
         // SAFETY: a plain system call on this process.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        prove_that_threads_start();
         recorder::begin_anew();
         taken_over = Some(TakenOver {
             tasks: rt::take_over(),
@@ -202,15 +206,63 @@ fn is_called(mut mine: &std::os::unix::net::UnixStream) -> bool {
     }
 }
 
+/// The project's own descriptors, as the environment names them.
+#[cfg(target_os = "linux")]
+fn our_sockets() -> Vec<RawFd> {
+    // Not `vars`, which panics where the learner has set one that is no UTF-8.
+    std::env::vars_os()
+        .filter_map(|(name, fd)| Some((name.into_string().ok()?, fd.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("THREADBOOK_") && name.ends_with("_FD"))
+        .filter_map(|(_, fd)| fd.parse().ok())
+        .collect()
+}
+
+/// How long a copy that takes over may take to start a thread.
+#[cfg(target_os = "linux")]
+const LONGEST_START: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Starts a thread and joins it, in a copy that takes over. A lost thread may have held a lock of std's or of the system's library around that for ever, which
+/// nobody else can see: then this process would hang in the first cell that needs a thread. Better it ends at once, and the kernel goes on without it.
+#[cfg(target_os = "linux")]
+fn prove_that_threads_start() {
+    within(LONGEST_START, || {
+        // An error is an answer, too: no room for a further thread now.
+        if let Ok(thread) = std::thread::Builder::new().spawn(|| ()) {
+            let _ = thread.join();
+        }
+    });
+}
+
+/// Calls `f`, and ends this process if that takes longer than `limit`.
+///
+/// By a timer of the system's that sends `SIGKILL`: a thread could not be started to watch, and of the other signals the learner's code may have changed
+/// what they do.
+#[cfg(target_os = "linux")]
+fn within(limit: std::time::Duration, f: impl FnOnce()) {
+    // SAFETY: a `sigevent`, a `timer_t` and an `itimerspec` are numbers and addresses, for which zeros are a value. What is set here is what timer_create(2)
+    // asks for, and the timer is deleted when it was made.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGKILL;
+        let mut timer: libc::timer_t = std::mem::zeroed();
+        if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) != 0 {
+            return f();
+        }
+        let mut when: libc::itimerspec = std::mem::zeroed();
+        when.it_value.tv_sec = libc::time_t::try_from(limit.as_secs()).unwrap_or(2);
+        when.it_value.tv_nsec = libc::c_long::from(limit.subsec_nanos().cast_signed());
+        libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut());
+        f();
+        libc::timer_delete(timer);
+    }
+}
+
 /// Puts a dead end in the place of each socket and pipe that the copy inherited, but the project's own, and gives their number. Otherwise a peer would wait
 /// for the end of a stream that this copy keeps open, and a port would stay taken. In their place, since who has their numbers will close them.
 #[cfg(target_os = "linux")]
-fn let_go_of_sockets(mine: RawFd) -> usize {
+fn let_go_of_sockets(mine: RawFd, ours: &[RawFd]) -> usize {
     use std::os::fd::AsRawFd as _;
-    let ours: Vec<RawFd> = std::env::vars()
-        .filter(|(name, _)| name.starts_with("THREADBOOK_") && name.ends_with("_FD"))
-        .filter_map(|(_, fd)| fd.parse().ok())
-        .collect();
     // Before the list: its own descriptor is in it, and free for others when it has been read.
     let Ok((dead, end)) = std::os::unix::net::UnixStream::pair() else {
         return 0;
@@ -273,5 +325,46 @@ fn announce(supervisor: RawFd, pid: libc::pid_t, socket: RawFd) -> io::Result<()
                 return Err(error);
             }
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// How a copy of this process ends that calls `f`.
+    fn fate(f: impl FnOnce()) -> libc::c_int {
+        // SAFETY: the copy calls what `f` does, which takes no lock and makes nothing, and then ends at once.
+        unsafe {
+            let pid = libc::fork();
+            assert!(pid >= 0, "no copy can be made");
+            if pid == 0 {
+                f();
+                libc::_exit(7);
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+            status
+        }
+    }
+
+    #[test]
+    fn a_copy_whose_threads_do_not_start_ends_and_any_other_goes_on() {
+        let hangs = fate(|| within(Duration::from_millis(50), || loop {}));
+        assert!(libc::WIFSIGNALED(hangs) && libc::WTERMSIG(hangs) == libc::SIGKILL);
+        let pause = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 150_000_000,
+        };
+        let goes_on = fate(|| {
+            within(Duration::from_millis(50), || ());
+            // Three times as long as the limit was: the timer is gone, or it would end this sleep and all.
+            // SAFETY: reads `pause`, and writes nothing.
+            unsafe { libc::nanosleep(&raw const pause, std::ptr::null_mut()) };
+        });
+        assert!(libc::WIFEXITED(goes_on) && libc::WEXITSTATUS(goes_on) == 7);
+        within(LONGEST_START, || ());
+        prove_that_threads_start();
     }
 }

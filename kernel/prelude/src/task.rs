@@ -11,6 +11,7 @@ use std::thread;
 
 use threadbook_timeline::format::{Engine, Kind, Reason};
 
+use crate::joined;
 use crate::recorder::{self, Here};
 use crate::rt::{self, Body, Carrier, Ended, FromOutside, Token};
 use crate::scope::Running;
@@ -286,6 +287,9 @@ impl<T> Started<T> {
         // SAFETY: it has ended, as was found under the lock.
         let result = unsafe { job.take() };
         note_join(job.head(), here);
+        if let Some(Err(payload)) = &result {
+            note_failure(job.head(), &**payload, here);
+        }
         // The last few microseconds of its thread: so that a loop of spawn and join never has two.
         carrier.join(here);
         result.expect("a task that ended left a result, and only its one handle takes it")
@@ -344,6 +348,15 @@ fn note_join(head: &Head, here: Here) {
     recorder::record(Kind::Joined, head.task, 0, 0, Some(here));
     if let Some(scope) = &head.scope {
         scope.was_joined(head.task);
+    }
+}
+
+/// The calling task has learnt that another one panicked.
+#[cold]
+#[inline(never)]
+fn note_failure(head: &Head, payload: &(dyn Any + Send), here: Here) {
+    if !payload.is::<FromOutside>() {
+        joined::note(head.task, payload, here);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use threadbook_timeline::format::{Engine, Kind, ObjectKind, Reason};
 
+use crate::hooks;
 use crate::object::Object;
 use crate::recorder::{self, Here};
 use crate::rt::{self, Ended, Token};
@@ -155,12 +156,18 @@ impl WaitGroup {
     fn below_zero(&self, done: usize, here: Here) {
         // A second panic while one unwinds would end the process, and the first one says more.
         if !rt::unwinding() {
-            let (group, added) = (&self.0.object, done - 1);
-            panic!(
-                "wait group {group} fell below zero at {here}: done() came {} and add() counted {added}. \
+            let added = done - 1;
+            let group = match self.0.object.name() {
+                Some(name) => format!("wait group `{name}`"),
+                None if hooks::in_a_kernel() => "this wait group".to_owned(),
+                None => self.0.object.in_words(),
+            };
+            let message = format!(
+                "{group} fell below zero: done() came {} and add() counted {added}. \
                  Call add(1) once for each done(), before the work starts",
                 times(done)
             );
+            hooks::panic_at(here, &message);
         }
     }
 

@@ -3,9 +3,13 @@
 //! rustc speaks of the file that evcxr generated. Here its spans are moved to the cell they came from, and the message is laid out by the library that
 //! lays out rustc's own. What is said of code that the learner did not write is left out. Pure: text in, text out.
 
+use super::scoped::bound;
 use super::source_map::{Cell, SourceMap};
+use super::syntax::{Part, parts};
 use crate::cell::CellError;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+use ra_ap_syntax::AstNode;
+use ra_ap_syntax::ast::{self, HasName};
 use serde_json::Value;
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,9 +51,10 @@ pub fn error(
     generated: &str,
     cell: &Arc<Cell>,
 ) -> CellError {
-    let errors: Vec<&Diagnostic> = diagnostics
+    let errors: Vec<Diagnostic> = diagnostics
         .iter()
         .filter(|diagnostic| diagnostic.json["level"] != "warning")
+        .map(|diagnostic| in_cell_lines(diagnostic, map, generated, cell))
         .collect();
     let Some(first) = errors.first() else {
         return CellError {
@@ -73,6 +78,38 @@ pub fn error(
             .map(|diagnostic| render(diagnostic, map, generated, cell))
             .collect(),
     }
+}
+
+/// The diagnostic with closures named by their lines in cells, in all that it says.
+fn in_cell_lines(
+    diagnostic: &Diagnostic,
+    map: &SourceMap,
+    generated: &str,
+    cell: &Cell,
+) -> Diagnostic {
+    let is_of = !spans_of(&diagnostic.json, map, generated).is_empty();
+    let say = |text: &mut String| *text = with_cell_lines(text, map, cell, is_of);
+    let mut diagnostic = diagnostic.clone();
+    say(&mut diagnostic.message);
+    for span in &mut diagnostic.spans {
+        say(&mut span.label);
+    }
+    fn say_all(json: &mut Value, say: &dyn Fn(&mut String)) {
+        for of_text in ["message", "label"] {
+            if let Some(Value::String(text)) = json.get_mut(of_text) {
+                say(text);
+            }
+        }
+        for list in ["spans", "children"] {
+            let items = json.get_mut(list).and_then(Value::as_array_mut);
+            items
+                .into_iter()
+                .flatten()
+                .for_each(|item| say_all(item, say));
+        }
+    }
+    say_all(&mut diagnostic.json, &say);
+    diagnostic
 }
 
 /// The warnings that are about the cell itself, laid out briefly: each with its place and at most one line of help. `json` holds rustc's messages, one a
@@ -110,13 +147,75 @@ fn first_line(text: &str) -> String {
 }
 
 /// What to do about a restriction that a notebook has and a program has not.
-fn hint_for(diagnostic: &Diagnostic) -> Option<&'static str> {
-    let is_never =
-        diagnostic.code.as_deref() == Some("E0658") && diagnostic.message.contains("`!` type");
+fn hint_for(diagnostic: &Diagnostic, cell: &Cell) -> Option<&'static str> {
+    let code = diagnostic.code.as_deref();
+    if let Some(hint) = diagnostic.hint {
+        // evcxr says of each E0597 that variables of a notebook cannot be borrowed; of others rustc's own help is right.
+        return (code != Some("E0597") || is_about_a_kept_variable(diagnostic, cell))
+            .then_some(hint);
+    }
+    let is_never = code == Some("E0658") && diagnostic.message.contains("`!` type");
     is_never.then_some(
         "a variable of this cell has a type with `!` in it, such as the `JoinHandle<!>` of a closure that never ends; the notebook cannot keep it \
          for the next cell: let the closure end in a `()`, or put the cell's code into braces",
     )
+}
+
+/// Whether the variable that a message begins with is one that the cell's top level makes, and so the notebook keeps.
+fn is_about_a_kept_variable(diagnostic: &Diagnostic, cell: &Cell) -> bool {
+    let mut quoted = diagnostic.message.split('`');
+    let Some(name) = quoted.nth(1) else {
+        return false;
+    };
+    let parts = parts(&cell.text);
+    let is_named = |pattern: ast::IdentPat| pattern.name().is_some_and(|made| made.text() == name);
+    let kept = |part: &Part| bound(part).iter().any(|(made, _)| made == name);
+    // Below the top level another variable may have the same name: then it is not clear which one is meant, and rustc's words stand alone.
+    let is_made_below = |part: &Part| {
+        let made = part.node.descendants().filter_map(ast::IdentPat::cast);
+        let times = made.filter(|made| is_named(made.clone())).count();
+        times > usize::from(kept(part))
+    };
+    parts.iter().any(kept) && !parts.iter().any(is_made_below)
+}
+
+/// The text with closures named by their lines in cells: rustc calls them by the generated file, `{closure@src/lib.rs:12:3: 12:9}`. `is_of`: whether that
+/// file is the one that `map` is of; else a closure has no line.
+fn with_cell_lines(text: &str, map: &SourceMap, cell: &Cell, is_of: bool) -> String {
+    const FILE: &str = "src/lib.rs:";
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('@') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        let place = after.split_once('}').filter(|(place, _)| {
+            let numbers = place.split_once(FILE).map(|(_, numbers)| numbers);
+            numbers.is_some_and(|numbers| {
+                let is_of_place = |c: char| c.is_ascii_digit() || c == ':' || c == ' ';
+                !numbers.is_empty() && numbers.chars().all(is_of_place)
+            })
+        });
+        let Some((place, after)) = place else {
+            out.push_str(&rest[..=at]);
+            rest = after;
+            continue;
+        };
+        out.push_str(before);
+        let line = place
+            .split_once(FILE)
+            .and_then(|(_, numbers)| numbers.split(':').next()?.parse().ok())
+            .filter(|_| is_of)
+            .and_then(|line| map.cell_of_line(line));
+        match line {
+            Some((made, line)) if made.number == cell.number => {
+                out.push_str(&format!(" at line {line}"));
+            }
+            Some((made, line)) => out.push_str(&format!(" at cell [{}] line {line}", made.number)),
+            None => {}
+        }
+        out.push('}');
+        rest = after;
+    }
+    out + rest
 }
 
 /// A span that was found in a cell.
@@ -193,7 +292,7 @@ fn render(diagnostic: &Diagnostic, map: &SourceMap, generated: &str, cell: &Arc<
             suggestions.push(suggestion);
         }
     }
-    if let Some(hint) = diagnostic.hint.or_else(|| hint_for(diagnostic)) {
+    if let Some(hint) = hint_for(diagnostic, cell) {
         group = group.element(Level::HELP.message(hint));
     }
     let mut report = vec![group];

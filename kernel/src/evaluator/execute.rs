@@ -3,9 +3,10 @@
 use super::commands::{self, Command as Ours, Timeline};
 use super::context::{Context, Failure};
 use super::deadlock::{self, Report};
+use super::hints::Hint;
 use super::live::Watched;
 use super::outcome::{Extras, Ran};
-use super::{Running, can_be_seen, compiling, exercises, hints, scoped, verdict};
+use super::{Running, can_be_seen, compiling, exercises, hints, scoped, syntax, verdict};
 use crate::cell::{Event, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Form, Of};
 use std::collections::BTreeSet;
@@ -67,15 +68,15 @@ impl Running {
             Some(first) => (first.as_str(), first.as_str()),
             None => (code, split.rest.as_str()),
         };
-        for hint in hints::hints(rest) {
-            if self.hinted.insert(hint.about) {
-                extras.notes.push(hint.text);
-            }
-        }
+        let hints: Vec<Hint> = hints::hints(rest)
+            .into_iter()
+            .filter(|hint| !self.hinted.contains(&hint.about))
+            .collect();
         let cell = self.sources.begin(number, code);
         self.recording += 1;
         self.trace.begin(self.recording);
         self.interrupted.store(false, Ordering::SeqCst);
+        self.naming.begin(self.recording, self.pictures.known());
         self.shared.begin(job);
         self.say_if_reads_are_not_seen(job, code);
         let variables = self.context.as_ref().map(Context::variables);
@@ -105,6 +106,14 @@ impl Running {
             (result, ends) = self.run_whatever_it_keeps(code);
         }
         drop(progress);
+        let compiles = !matches!(result, Err(Failure::Compile(_)));
+        for hint in hints
+            .into_iter()
+            .filter(|hint| compiles || hint.helps_errors())
+        {
+            extras.notes.push(hint.text);
+            self.hinted.insert(hint.about);
+        }
         self.worker_is_new |= matches!(result, Err(Failure::WorkerDied));
         if result.is_ok() && !ends.is_empty() {
             extras.notes.push(scoped::note(&ends));
@@ -133,11 +142,14 @@ impl Running {
         let of = Of {
             job,
             number,
+            acts: syntax::parts(code).iter().any(|part| !part.is_item()),
             // A process that died has no last event: what it did then lasted until its end.
             ran: record.death.and(record.began).map(|began| began.elapsed()),
         };
         let shown = self.live.end();
+        self.naming.pause();
         let mut drawn = self.pictures.draw(&trace, &place_of, of, shown.is_some());
+        self.naming.begin(0, self.pictures.known());
         if let Some(id) = shown
             && let Some(bundle) = drawn.picture.take()
         {
@@ -191,15 +203,10 @@ impl Running {
 
     /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.
     fn say_if_reads_are_not_seen(&mut self, job: JobId, code: &str) {
-        let Some(supervisor) = self.supervisor().filter(|_| code.contains("stdin")) else {
-            return;
-        };
-        if !can_be_seen(supervisor.as_raw()) && self.hinted.insert("reads are not seen".into()) {
-            (self.events)(Event::Stream {
-                job: Some(job),
-                name: StreamName::Stderr,
-                text: READS_ARE_NOT_SEEN.into(),
-            });
+        let supervisor = self.supervisor();
+        let is_seen = || supervisor.is_none_or(|supervisor| can_be_seen(supervisor.as_raw()));
+        if let Some(note) = note_on_reads(job, code, is_seen, &mut self.hinted) {
+            (self.events)(note);
         }
     }
 
@@ -251,5 +258,40 @@ impl Running {
                 "evcxr is not running: restart the kernel".into(),
             )),
         }
+    }
+}
+
+/// What a cell is told that mentions standard input where a read of it is not seen; the first one of a kernel.
+fn note_on_reads(
+    job: JobId,
+    code: &str,
+    is_seen: impl FnOnce() -> bool,
+    hinted: &mut BTreeSet<String>,
+) -> Option<Event> {
+    let is_due = code.contains("stdin") && !is_seen() && hinted.insert("reads are not seen".into());
+    is_due.then(|| Event::Stream {
+        job: Some(job),
+        name: StreamName::Stderr,
+        text: READS_ARE_NOT_SEEN.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_whose_reads_are_not_seen_is_told_so_once() {
+        let mut hinted = BTreeSet::new();
+        let reads = "std::io::stdin().read_line(&mut text);";
+        let mut note = |code, is_seen: bool| note_on_reads(3, code, || is_seen, &mut hinted);
+        assert!(note(reads, true).is_none(), "it will be asked");
+        assert!(note("1 + 1", false).is_none(), "it reads nothing");
+        let Some(Event::Stream { job, name, text }) = note(reads, false) else {
+            panic!("no note");
+        };
+        assert_eq!((job, name), (Some(3), StreamName::Stderr));
+        assert!(text.contains("input(") && text.ends_with('\n'), "{text}");
+        assert!(note(reads, false).is_none(), "once");
     }
 }

@@ -16,6 +16,13 @@ pub struct Hint {
     pub text: String,
 }
 
+impl Hint {
+    /// Whether it may be what a learner needs whose cell does not compile. What a `static` does in later cells is not: the error is about something else.
+    pub fn helps_errors(&self) -> bool {
+        !self.about.starts_with("static ")
+    }
+}
+
 /// Names of std's whose like the prelude has, and where it has another name: what to write.
 const TRACED: &[(&str, &str)] = &[
     ("std::sync::Mutex", "Mutex"),
@@ -250,6 +257,15 @@ mod tests {
         ] {
             assert_eq!(about(cell), want, "{cell}");
         }
+    }
+
+    #[test]
+    fn what_a_static_does_later_is_no_help_in_an_error() {
+        let helps = |cell| hints(cell).iter().all(Hint::helps_errors);
+        assert!(!helps("static mut N: u32 = 0;\nN += 1;"));
+        assert!(helps(
+            "lazy_static! { static ref X: u8 = 1; }\nlet work = 3;"
+        ));
     }
 
     #[test]

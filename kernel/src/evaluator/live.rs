@@ -244,6 +244,7 @@ fn look_at(
     let of = Of {
         job: watched.job,
         number: watched.number,
+        acts: true,
         ran: Some(ran),
     };
     let picture = watched.so_far.draw(&trace, &line_of_site, of);

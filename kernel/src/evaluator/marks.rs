@@ -7,13 +7,15 @@ use serde_json::Value;
 /// A panic as the prelude's hook saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
-    /// The name of the task.
-    pub task: String,
+    /// The name that the task was given.
+    pub task: Option<String>,
+    /// Its number in the recording.
+    pub id: u32,
     /// Whether it is the thread that evaluates cells.
     pub is_main: bool,
     /// The task's cell, as the worker counts; 0 when it has none.
     pub cell: u64,
-    /// Its message.
+    /// Its message, in which words may stand that the picture has better ones for: see `words`.
     pub message: String,
     /// Which shared object it happened in, and at which line of the generated file.
     pub build: u32,
@@ -32,10 +34,8 @@ impl Panic {
                 .unwrap_or(0)
         };
         (mark["mark"] == "panic").then(|| Panic {
-            task: mark["task"]
-                .as_str()
-                .unwrap_or("a thread without a name")
-                .to_owned(),
+            task: mark["task"].as_str().map(str::to_owned),
+            id: number("id"),
             is_main: mark["main"].as_bool().unwrap_or(false),
             cell: mark["cell"].as_u64().unwrap_or(0),
             message: mark["message"].as_str().unwrap_or_default().to_owned(),
@@ -56,7 +56,7 @@ pub struct Check {
 /// A `check!` that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedCheck {
-    /// What was seen and what was wanted.
+    /// What was seen and what was wanted, with words as in a panic's.
     pub message: String,
     /// The shared object and the line that it stands in.
     pub build: u32,
@@ -156,12 +156,13 @@ mod tests {
         let passed = Check::parse(r#"{"mark":"check","ok":true}"#);
         assert!(passed.is_some_and(|check| check.failure.is_none()));
         let panic = Panic::parse(
-            r#"{"mark":"panic","task":"ada","main":false,"cell":4,"message":"burnt","build":7,"line":12,"column":5}"#,
+            r#"{"mark":"panic","task":"ada","id":9,"main":false,"cell":4,"message":"burnt","build":7,"line":12,"column":5}"#,
         );
         assert_eq!(
             panic,
             Some(Panic {
-                task: "ada".into(),
+                task: Some("ada".into()),
+                id: 9,
                 is_main: false,
                 cell: 4,
                 message: "burnt".into(),

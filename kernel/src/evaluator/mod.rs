@@ -20,6 +20,7 @@ mod hints;
 mod late;
 mod live;
 mod marks;
+mod naming;
 mod ours;
 mod outcome;
 mod output;
@@ -36,6 +37,7 @@ mod syntax;
 mod told;
 mod verdict;
 mod warnings;
+mod words;
 pub mod worker;
 
 use crate::cell::{Event, Job, MimeBundle};
@@ -48,6 +50,7 @@ use compilers::kill_compilers;
 use context::{Context, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
 use live::Live;
+use naming::Naming;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 pub use output::Events;
@@ -204,6 +207,8 @@ struct Running {
     pictures: Pictures,
     /// What draws a cell while it runs.
     live: Live,
+    /// What tasks without a name are called while a cell runs.
+    naming: Naming,
     last_sync: u64,
     /// The learner was told that there is no copy of the process.
     told_no_snapshot: bool,

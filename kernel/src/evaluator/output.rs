@@ -11,10 +11,12 @@ use super::deadlock::{self, Report};
 use super::late::{self, Cells};
 use super::live::Live;
 use super::marks::{Check, FailedCheck, Overflow, Panic, begun_cell, question};
+use super::naming::Naming;
 use super::sources::{Sources, build_number, outdated_library};
 use super::stdin::{Asked, Stdin};
 use super::streams::Streams;
 use super::told::{self, Parts, Told};
+use super::words;
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -147,6 +149,8 @@ pub struct Reader {
     pub budget: (Budget, Option<JobId>),
     /// How many bytes a cell may show; `u64::MAX`: any number.
     pub limit: Arc<AtomicU64>,
+    /// What the picture calls tasks that have no name of their own.
+    pub naming: Naming,
     /// The latest cells by the worker's numbers, and what came of their tasks after their ends.
     pub cells: Cells,
 }
@@ -514,10 +518,15 @@ impl Reader {
             ),
             None => String::new(),
         };
+        let name = |task| self.naming.name_of(task);
+        let who = match &panic.task {
+            Some(given) => format!("`{given}`"),
+            None => name(panic.id).unwrap_or_else(|| "a task without a name".into()),
+        };
+        let message = words::tell(&panic.message, &name, &|_| None);
         let said = format!(
-            "`{}` panicked{place}{more}\n  {}\n",
-            panic.task,
-            panic.message.replace('\n', "\n  ")
+            "{who} panicked{place}{more}\n  {}\n",
+            message.replace('\n', "\n  ")
         );
         match self.late_job(panic.cell) {
             Some(job) => self.push_late(job, StreamName::Stderr, &said),

@@ -5,6 +5,7 @@ use super::channel::{Channel, Receiver};
 use super::context::{Context, WorkerHandle};
 use super::first_cell::{WARM_CELL, first_cell};
 use super::live::Live;
+use super::naming::Naming;
 use super::output::{Events, Reader, Shared};
 use super::sources::Sources;
 use super::starting::{StartError, prepare_home, system, worker_command};
@@ -48,6 +49,7 @@ impl Running {
         let sources = Sources::default();
         let live = Live::start(Arc::clone(&trace), sources.clone(), Arc::clone(events))
             .map_err(system("a thread"))?;
+        let naming = Naming::new(Arc::clone(&trace));
         let reader = Reader {
             receiver: Receiver::new(receiver),
             shared: shared.clone(),
@@ -61,6 +63,7 @@ impl Running {
             parts: told::Parts::default(),
             budget: (Budget::new(None), None),
             limit: Arc::clone(&output_limit),
+            naming: naming.clone(),
             cells: Default::default(),
         };
         std::thread::Builder::new()
@@ -83,6 +86,7 @@ impl Running {
             recording: 0,
             pictures: Pictures::default(),
             live,
+            naming,
             last_sync: 0,
             told_no_snapshot: false,
             environment: BTreeMap::new(),

@@ -267,7 +267,13 @@ fn somebody_reads(process: i32, path: &Path) -> bool {
 /// Whether it can be seen in what call a process that this one started waits. Not without Linux's `/proc`, nor where a system keeps that to itself, as some
 /// containers do.
 pub fn can_be_seen(process: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{process}/syscall")).is_ok_and(|text| !text.is_empty())
+    can_be_seen_in(Path::new("/proc"), process)
+}
+
+/// The same where `/proc` is elsewhere.
+fn can_be_seen_in(proc: &Path, process: i32) -> bool {
+    let file = proc.join(process.to_string()).join("syscall");
+    std::fs::read_to_string(file).is_ok_and(|text| !text.is_empty())
 }
 
 /// The descriptor of the `read` that a thread waits in, by what `/proc` says of its system call: its number, its arguments, two addresses.
@@ -358,6 +364,21 @@ mod tests {
     fn whether_a_process_can_be_looked_at_is_known() {
         assert!(can_be_seen(std::process::id() as i32));
         assert!(!can_be_seen(-1), "there is none");
+        let proc = tempfile::tempdir().expect("a folder");
+        let of = |process: i32, text: Option<&str>| {
+            let folder = proc.path().join(process.to_string());
+            std::fs::create_dir(&folder).expect("a folder");
+            if let Some(text) = text {
+                std::fs::write(folder.join("syscall"), text).expect("a file");
+            }
+            can_be_seen_in(proc.path(), process)
+        };
+        assert!(of(1, Some("running")));
+        assert!(!of(2, Some("")), "kept to itself");
+        assert!(!of(3, None), "a kernel that has no such file");
+        let folder = proc.path().join("4/syscall");
+        std::fs::create_dir_all(folder).expect("a folder");
+        assert!(!can_be_seen_in(proc.path(), 4), "reading it is refused");
     }
 
     #[test]

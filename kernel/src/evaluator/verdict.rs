@@ -7,6 +7,7 @@ use super::marks::{FailedCheck, Overflow};
 use super::outcome::Ran;
 use super::output::Record;
 use super::sources::Sources;
+use super::words;
 use crate::cell::CellError;
 use crate::picture::Names;
 
@@ -46,14 +47,15 @@ pub fn of_a_cell_that_ran(
     if end.panicked
         && let Some(check) = &record.failed_check
     {
-        return Some(of_a_check(check, sources));
+        return Some(of_a_check(check, sources, names));
     }
     if !record.deadlocks.is_empty() {
-        return Some(of_a_deadlock(record, moved, end, sources, &reader));
+        return Some(of_a_deadlock(record, moved, end, sources, names, &reader));
     }
     if end.panicked {
         let panic = record.panics.last();
         let message = panic.map_or("panicked", |panic| panic.message.as_str());
+        let message = &in_words(message, names);
         let mut traceback = vec![format!("{RED}Panic{PLAIN}: {message}")];
         if let Some(place) = panic.and_then(|panic| sources.place(panic.build, panic.line)) {
             traceback.push(format!("  --> cell [{}] line {}", place.cell, place.line));
@@ -87,6 +89,13 @@ pub fn of_a_cell_that_ran(
     None
 }
 
+/// A message of the worker's, with what the picture calls tasks and objects.
+fn in_words(message: &str, names: &Names) -> String {
+    words::tell(message, &|task| names.task_in_words(task), &|object| {
+        names.object(object)
+    })
+}
+
 /// The error of a cell that wanted an answer where nobody can give one. What came of it (an empty line, a panic) is not worth telling.
 fn of_an_unheard_question() -> CellError {
     error(
@@ -97,15 +106,16 @@ fn of_an_unheard_question() -> CellError {
 }
 
 /// The error of a cell whose `check!` did not pass. It wins over a deadlock, which the check's words tell.
-fn of_a_check(check: &FailedCheck, sources: &Sources) -> CellError {
-    let mut traceback = vec![format!("{RED}CheckFailed{PLAIN}: {}", check.message)];
+fn of_a_check(check: &FailedCheck, sources: &Sources, names: &Names) -> CellError {
+    let message = in_words(&check.message, names);
+    let mut traceback = vec![format!("{RED}CheckFailed{PLAIN}: {message}")];
     if let Some(place) = sources.place(check.build, check.line) {
         traceback.push(format!("  --> cell [{}] line {}", place.cell, place.line));
         traceback.push(format!("  | {}", place.text));
     }
     CellError {
         ename: "CheckFailed".into(),
-        evalue: first_line(&check.message),
+        evalue: first_line(&message),
         traceback,
     }
 }
@@ -116,6 +126,7 @@ fn of_a_deadlock(
     moved: &[String],
     end: CellEnd,
     sources: &Sources,
+    names: &Names,
     reader: &deadlock::Reader<'_>,
 ) -> CellError {
     let mut headings = record.deadlocks.iter().map(|report| report.heading(reader));
@@ -135,7 +146,7 @@ fn of_a_deadlock(
             });
         traceback.push(format!(
             "  after that `main` panicked{place}: {}",
-            first_line(&panic.message)
+            first_line(&in_words(&panic.message, names))
         ));
     }
     let kept = match (end.panicked, end.question_mark) {
@@ -319,7 +330,8 @@ mod tests {
             Report::parse(&mark).expect("a report")
         };
         let panic = Panic {
-            task: "main".into(),
+            task: Some("main".into()),
+            id: 1,
             is_main: true,
             cell: 0,
             message: "called `unwrap`\non an `Err`".into(),

@@ -23,6 +23,11 @@ impl Known {
         task != MAIN_TASK && self.tasks.contains_key(&task)
     }
 
+    /// What an earlier recording called a task.
+    pub fn task(&self, task: u32) -> Option<&str> {
+        self.tasks.get(&task).map(String::as_str)
+    }
+
     /// Takes over what a timeline has names for.
     pub fn learn(&mut self, timeline: &Timeline) {
         for lane in &timeline.lanes {
