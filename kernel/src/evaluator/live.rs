@@ -64,9 +64,18 @@ struct State {
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
+    /// Held while something is published, and by whoever ends or clears the cell: no picture comes after the cell's end, or between its clearing and our
+    /// knowing of it. Taken before `state`, never after it.
+    turn: Mutex<()>,
 }
 
 impl Inner {
+    /// Waits until nothing is being published, and keeps it so. Who waits here waits for room in the line to the session, into which its own next event has
+    /// to go as well; no client can stop that, since each has a queue of its own.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,6 +109,7 @@ impl Live {
         let inner = Arc::new(Inner {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
+            turn: Mutex::new(()),
         });
         let live = Live(Arc::clone(&inner));
         std::thread::Builder::new()
@@ -129,9 +139,9 @@ impl Live {
 
     /// The cell takes away what it has shown, by `take_away`: its picture too, so the next one is a new output.
     pub fn clear(&self, take_away: impl FnOnce()) {
-        let mut state = self.0.lock();
+        let _turn = self.0.turn();
         take_away();
-        if let Some(running) = &mut state.running {
+        if let Some(running) = &mut self.0.lock().running {
             running.shown = None;
             running.drawn = None;
         }
@@ -139,6 +149,7 @@ impl Live {
 
     /// The cell is over. Gives the id by which its picture stands in the notebook, when one does; nothing is shown by this thread any more.
     pub fn end(&self) -> Option<String> {
+        let _turn = self.0.turn();
         self.0.lock().running.take()?.shown
     }
 
@@ -187,34 +198,50 @@ fn watch(
         drop(state);
         let seen = look(&watched, ran, before);
         let took = now.elapsed();
-        state = inner.lock();
-        let of_this = |running: &&mut Running| running.watched.job == watched.job;
-        let Some(running) = state.running.as_mut().filter(of_this) else {
-            continue;
-        };
-        running.next = Some(now + rest_after(took, ran));
-        if let Some(bundle) = seen.picture {
-            running.drawn = Some((seen.events, ran));
-            let job = Some(watched.job);
-            // Under the lock: no picture comes after the cell's end, or between its clearing and our knowing of it. Who waits for the lock meanwhile waits for
-            // room in the line to the session, into which its own next event has to go as well; no client can stop that, since each has a queue of its own.
-            (events)(match &running.shown {
-                Some(id) => Event::Update {
-                    job,
-                    id: id.clone(),
-                    bundle,
-                },
-                None => {
-                    let id = uuid::Uuid::new_v4().to_string();
-                    running.shown = Some(id.clone());
-                    Event::Display {
-                        job,
-                        bundle,
-                        id: Some(id),
-                    }
-                }
-            });
+        let turn = inner.turn();
+        let event = inner
+            .lock()
+            .event_of(&watched, seen, ran, now + rest_after(took, ran));
+        // With the turn, and without the state: a cell may begin, and the thread be told to end, however long this takes.
+        if let Some(event) = event {
+            (events)(event);
         }
+        drop(turn);
+        state = inner.lock();
+    }
+}
+
+impl State {
+    /// What a look at a cell that had run for `ran` has to tell, if that cell runs still; the next look is due at `next`.
+    fn event_of(
+        &mut self,
+        watched: &Watched,
+        seen: Look,
+        ran: Duration,
+        next: Instant,
+    ) -> Option<Event> {
+        let of_this = |running: &&mut Running| running.watched.job == watched.job;
+        let running = self.running.as_mut().filter(of_this)?;
+        running.next = Some(next);
+        let bundle = seen.picture?;
+        running.drawn = Some((seen.events, ran));
+        let job = Some(watched.job);
+        Some(match &running.shown {
+            Some(id) => Event::Update {
+                job,
+                id: id.clone(),
+                bundle,
+            },
+            None => {
+                let id = uuid::Uuid::new_v4().to_string();
+                running.shown = Some(id.clone());
+                Event::Display {
+                    job,
+                    bundle,
+                    id: Some(id),
+                }
+            }
+        })
     }
 }
 
@@ -357,6 +384,51 @@ mod tests {
         live.clear(|| ());
         assert_eq!(live.end(), None, "nothing stands there");
         live.close();
+    }
+
+    #[test]
+    fn a_picture_that_is_being_published_keeps_nobody_from_beginning_and_comes_before_the_end() {
+        let (publishing, published) = mpsc::channel();
+        let (go_on, held) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let tell_end = tell.clone();
+        let (publishing, held, tell) = (Mutex::new(publishing), Mutex::new(held), Mutex::new(tell));
+        let events: Events = Arc::new(move |_| {
+            let _ = publishing.lock().expect("one thread").send(());
+            // As long as the line to the session is full.
+            let _ = held.lock().expect("one thread").recv();
+            let _ = tell.lock().expect("one thread").send("picture");
+        });
+        let look = |_: &Watched, _: Duration, _: Option<u64>| Look {
+            events: 1,
+            picture: Some(bundle("1")),
+        };
+        let live = Live::start_with(look, events, Duration::ZERO).expect("a thread");
+        live.arm(watched(1));
+        live.begin();
+        published.recv().expect("it publishes");
+        // Each of these would wait for ever if it had to wait for the picture.
+        live.begin();
+        assert!(live.0.lock().running.is_some());
+        let ending = live.clone();
+        let end = std::thread::spawn(move || {
+            let shown = ending.end();
+            let _ = tell_end.send("end");
+            shown
+        });
+        drop(go_on);
+        assert!(
+            end.join().expect("ends").is_some(),
+            "what was published stands there"
+        );
+        live.close();
+        let order: Vec<&str> = told.iter().collect();
+        assert_eq!(order.first(), Some(&"picture"));
+        assert_eq!(
+            order.iter().position(|&what| what == "end"),
+            Some(order.len() - 1),
+            "no picture comes after the end: {order:?}"
+        );
     }
 
     #[test]
