@@ -131,11 +131,6 @@ impl Running {
             Some(run) => self.trace.read_observed(self.recording, run),
             None => self.trace.read(self.recording),
         };
-        let place_of = |site| {
-            trace
-                .site(site)
-                .and_then(|site| self.sources.place(site.build, site.line))
-        };
         // Tasks of earlier cells may get stuck while this one runs: it is not to blame.
         let is_old = |report: &mut Report| report.tasks().all(|task| self.pictures.know_task(task));
         let late: Vec<Report> = record.deadlocks.extract_if(.., is_old).collect();
@@ -148,7 +143,9 @@ impl Running {
         };
         let shown = self.live.end();
         self.naming.pause();
-        let mut drawn = self.pictures.draw(&trace, &place_of, of, shown.is_some());
+        let mut drawn =
+            self.pictures
+                .draw(&trace, &self.sources.lines_of(&trace), of, shown.is_some());
         self.naming.begin(0, self.pictures.known());
         if let Some(id) = shown
             && let Some(bundle) = drawn.picture.take()

@@ -4,6 +4,7 @@ use super::source_map::{Cell, SourceMap};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use threadbook_timeline::trace::Trace;
 
 /// A line of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,14 @@ impl Sources {
             line,
             text: cell.line(line).to_owned(),
         })
+    }
+
+    /// Finds the lines of the sites that the events of `trace` name.
+    pub fn lines_of<'a>(&'a self, trace: &'a Trace) -> impl Fn(u16) -> Option<CellLine> + 'a {
+        |index| {
+            let site = trace.site(index)?;
+            self.place(site.build, site.line)
+        }
     }
 }
 

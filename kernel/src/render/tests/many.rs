@@ -1,0 +1,184 @@
+//! Many events, many tasks, any events: pictures stay small, and facts stay facts.
+
+use super::*;
+use threadbook_timeline::format::Event;
+use threadbook_timeline::script::Random;
+
+#[test]
+fn many_events_stay_small() {
+    let mut script = String::new();
+    for task in 0..8 {
+        script += &format!("main spawn t{task};");
+    }
+    let mut random = Random::new(5);
+    for _ in 0..250 {
+        let (a, b) = (random.below(4), 4 + random.below(4));
+        script += &format!(
+            "t{a} take till :3; t{b} want till :4; t{a} send orders :5; t{b} got orders; t{a} release till; t{b} take till; t{b} release till;"
+        );
+    }
+    let timeline = fold(&trace(&script));
+    let place_of = |site: u16| {
+        Some(Place {
+            cell: 4,
+            line: site.into(),
+            text: "let mut till = till.lock().unwrap();".into(),
+        })
+    };
+    let picture = draw(&timeline, &place_of, "many", &Options::default());
+    assert!(
+        picture.html.len() < MOST_HTML,
+        "{} bytes",
+        picture.html.len()
+    );
+    tags_of(&picture.html);
+    assert_eq!(picture.json["edges"].as_array().map(Vec::len), Some(500));
+    assert!(
+        picture.json["edges_left_out"]
+            .as_u64()
+            .is_some_and(|left_out| left_out > 0)
+    );
+}
+
+#[test]
+fn many_tasks_are_groups_and_a_crowd_is_a_heat_map() {
+    for (many, is_crowd) in [(200, false), (3000, true)] {
+        let mut script: String = (0..many)
+            .map(|task| format!("main spawn t{task}; t{task} start;"))
+            .collect();
+        script += "t7 panic no_flour; t7 exit; t9 recv orders :2;";
+        for task in (0..many).filter(|task| ![7, 9].contains(task)) {
+            script += &format!("t{task} exit;");
+        }
+        let picture = picture(&(script + "main end"));
+        assert!(picture.html.len() < MOST_HTML, "{}", picture.html.len());
+        let rest = words::thousands(many - 2);
+        assert!(
+            picture.text.contains(&format!("t ×{}", many - 2)),
+            "{}",
+            picture.text
+        );
+        for words in [
+            format!("data-t=\"t ×{}\"", many - 2),
+            "data-t=\"t7\"".into(),
+            "title=\"t7: panicked: no_flour\"".into(),
+            "title=\"t9: still waiting for a message on channel `orders`\"".into(),
+            format!("<td>t</td><td>{rest}</td><td>done</td>"),
+        ] {
+            assert!(picture.html.contains(&words), "{words}");
+        }
+        assert_eq!(picture.html.contains("class=\"heat\""), is_crowd);
+        assert_eq!(picture.html.contains("class=\"st\""), !is_crowd);
+        tags_of(&picture.html);
+        assert_eq!(
+            picture.json["groups"],
+            serde_json::json!([{"name": "t", "tasks": many - 2, "end": "done"}])
+        );
+        let listed = picture.json["lanes"].as_array().map_or(0, Vec::len) as u64;
+        let left_out = picture.json["lanes_left_out"].as_u64().unwrap_or(0);
+        assert_eq!(listed + left_out, many + 1);
+        assert!(picture.json.to_string().len() < MOST_OF_ALL);
+    }
+}
+
+#[test]
+fn lines_of_the_drawing_have_at_most_80_columns() {
+    let picture = picture(
+        "main spawn a_name_that_is_far_too_long_for_any_label; main sleep; a_name_that_is_far_too_long_for_any_label panic x",
+    );
+    let lanes = picture.text.split("\n\n").next().expect("lanes come first");
+    assert!(
+        lanes.lines().all(|line| line.chars().count() <= 80),
+        "{lanes}"
+    );
+}
+
+#[test]
+fn facts_hold_what_lessons_claim() {
+    let facts = picture("main spawn ada; main go grace; main recv orders; ada send orders; ada exit; main got orders; main join grace; grace exit; main joined grace; main end").json;
+    assert_eq!(
+        facts,
+        serde_json::json!({
+            "version": 1,
+            "lanes": [
+                {"name": "main", "parent": null, "engine": "thread", "end": "done", "waits": [{"reason": "recv", "object": "orders"}, {"reason": "join", "object": "grace"}]},
+                {"name": "ada", "parent": "main", "engine": "thread", "end": "done", "waits": []},
+                {"name": "grace", "parent": "main", "engine": "green", "end": "done", "waits": []},
+            ],
+            "edges": [
+                {"kind": "spawn", "from": "main", "to": "ada", "object": null},
+                {"kind": "spawn", "from": "main", "to": "grace", "object": null},
+                {"kind": "message", "from": "ada", "to": "main", "object": "orders"},
+                {"kind": "join", "from": "grace", "to": "main", "object": null},
+            ],
+            "concurrent": [["ada", "grace"]],
+            "max_running": 1,
+            "dropped": 0,
+            "axis": "wall",
+        })
+    );
+}
+
+#[test]
+fn any_events_are_drawn_and_stay_small() {
+    let mut random = Random::new(11);
+    for case in 0..80 {
+        let mut trace = trace("main mark x");
+        let event = trace.events[0];
+        // Few tasks or many, few events or many, and names that nobody would give.
+        let tasks = [5, 40, 3000][case % 3];
+        let events = [120, 4000][case % 2];
+        for (id, name) in ["<script>alert(1)</script>", "&\"'<", "größer"]
+            .iter()
+            .enumerate()
+        {
+            let name = name.repeat(1 + case % 400);
+            trace.names.insert(id as u32 + 1, name.as_str().into());
+        }
+        for ticks in 0..events {
+            let mut small = |most: u64| random.below(most) as u32;
+            trace.events.push(Event {
+                ticks: ticks * 1000,
+                task: small(tasks),
+                obj: small([5, tasks][case % 2]),
+                seq: small(5),
+                aux: small(15),
+                kind: small(40) as u8,
+                site: small(9) as u16,
+                worker: small(12) as u8,
+                ..event
+            });
+        }
+        let place_of = |site: u16| {
+            Some(Place {
+                cell: 4,
+                line: site.into(),
+                text: "if a < b && c > d { \"<script>\" }".into(),
+            })
+        };
+        let timeline = fold(&trace);
+        let picture = draw(&timeline, &place_of, "t", &Options::default());
+        let svg = as_file(&timeline, &place_of, &Options::default());
+        for html in [&picture.html, &svg] {
+            tags_of(html);
+            assert!(!html.contains("NaN") && !html.contains("<script"));
+            for number in [":inf", "Minf", "hinf", " inf"] {
+                assert!(!html.contains(number), "{number}");
+            }
+        }
+        for (form, long) in [
+            ("html", picture.html.len()),
+            ("text", picture.text.len()),
+            ("json", picture.json.to_string().len()),
+        ] {
+            assert!(long < MOST_OF_ALL, "case {case}: {form} has {long} bytes");
+        }
+    }
+}
+
+#[test]
+fn nothing_recorded_draws_nothing_and_does_not_fail() {
+    let picture = draw(&Timeline::default(), &|_| None, "t", &Options::default());
+    tags_of(&picture.html);
+    assert_eq!(picture.json["lanes"], serde_json::json!([]));
+}
