@@ -18,5 +18,7 @@ pub mod render;
 pub mod run;
 pub mod serve;
 pub mod session;
+pub mod std_sources;
+pub mod tools;
 pub mod trace;
 pub mod wire;

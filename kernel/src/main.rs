@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Rust's tools are looked for here: see `threadbook::tools`.
+    if let Some(tool) = threadbook::tools::called_as() {
+        return threadbook::tools::main(tool);
+    }
     // evcxr starts this same program as the learner's process, and as a wrapper around rustc. Both must be reached while there is one thread.
     if threadbook::evaluator::is_runtime_child() {
         let commands = threadbook::evaluator::supervisor::fork_worker();

@@ -11,6 +11,7 @@ use crate::prelude_home::{self, PreludeHome};
 use crate::run;
 use crate::serve::{self, EventSender, ServeError};
 use crate::session::{Names, Versions};
+use crate::tools::Tools;
 use anyhow::Context;
 use std::fs::{self, File};
 use std::io;
@@ -62,17 +63,21 @@ impl Parts for Program {
 
     fn kernel_main(&self, connection_file: &Path) -> anyhow::Result<()> {
         log_to(&self.log_file());
+        // SAFETY: the kernel's threads are started below; the log writes on the thread that calls it.
+        if let Err(error) = unsafe { Tools::set_up() } {
+            tracing::warn!(%error, "Rust's tools are used as they are, which is slower");
+        }
         let versions = Versions {
             kernel: env!("CARGO_PKG_VERSION").to_owned(),
             rust: env!("THREADBOOK_RUST_VERSION").to_owned(),
         };
         let names = Names::new(prelude_home::prelude_sources().collect());
         let past = past::place().map_or_else(Past::none, |path| Past::open(&path));
-        serve::serve(connection_file, versions, names, past, Cells::start).map_err(|error| {
-            match error {
-                ServeError::Connection(error) => WrongUse(error.to_string()).into(),
-                error => error.into(),
-            }
+        let served = serve::serve(connection_file, versions, names, past, Cells::start);
+        Tools::end();
+        served.map_err(|error| match error {
+            ServeError::Connection(error) => WrongUse(error.to_string()).into(),
+            error => error.into(),
         })
     }
 

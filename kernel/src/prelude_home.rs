@@ -5,6 +5,8 @@
 //!     .cargo/config.toml             profile: all but the cell itself is compiled for speed
 //!     crates/threadbook-prelude/…    the packed sources, and those of the crates that it needs
 //!     crates/threadbook-print/…      the macros of cells
+//!     library/                       std's sources, as far as rust-analyzer needs them
+//!     answers/                       what the toolchain answered to questions that are asked at each start; see `tools`
 //!     prepared/                      evcxr's folder after one start: the prelude compiled, nothing else
 //!     work-<pid>-…/                  one kernel's folder: a copy of `prepared`, removed when the kernel ends
 //! ```
@@ -12,6 +14,7 @@
 //! above, since evcxr writes its own manifest and configuration anew for every cell. Nothing lies below a `Cargo.toml`: evcxr would refuse to start.
 //! Knows nothing of evcxr: how a folder is prepared is handed in.
 
+use crate::std_sources::declarations;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -76,7 +79,24 @@ pub fn prelude_sources() -> impl Iterator<Item = (&'static str, &'static str)> {
 #[derive(Debug, Clone)]
 pub struct PreludeHome {
     root: PathBuf,
+    /// Where the compiler is installed; `None` when it does not say so.
+    toolchain: Option<PathBuf>,
 }
+
+/// Changes with what is prepared besides, so that an older program's folder is not taken for this one's.
+const LAYOUT: u32 = 7;
+
+/// The crates of std's sources that rust-analyzer is given. What a variable's type can be is in them; the others, three fifths of the text, are processors'
+/// intrinsics, tests, and what std is made of inside.
+const LIBRARY: [&str; 7] = [
+    "alloc",
+    "core",
+    "panic_abort",
+    "panic_unwind",
+    "proc_macro",
+    "std",
+    "unwind",
+];
 
 impl PreludeHome {
     /// Finds the folder for the `rustc` on PATH. Makes nothing. Runs `rustc -vV`, about 10 ms.
@@ -92,21 +112,33 @@ impl PreludeHome {
         {
             return Err(HomeError::BelowManifest { cache, manifest });
         }
-        let output =
-            Command::new("rustc")
-                .arg("-vV")
-                .output()
-                .map_err(|error| HomeError::NoCompiler {
-                    why: error.to_string(),
-                })?;
+        let ask = |what: &[&str]| Command::new("rustc").args(what).output();
+        let (output, sysroot) = std::thread::scope(|scope| {
+            let sysroot = scope.spawn(|| ask(&["--print", "sysroot"]));
+            (ask(&["-vV"]), sysroot.join())
+        });
+        let output = output.map_err(|error| HomeError::NoCompiler {
+            why: error.to_string(),
+        })?;
         if !output.status.success() {
             return Err(HomeError::NoCompiler {
                 why: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             });
         }
         let mut hasher = DefaultHasher::new();
-        (pack::PRELUDE_HASH, &output.stdout).hash(&mut hasher);
+        (pack::PRELUDE_HASH, &output.stdout, LAYOUT).hash(&mut hasher);
+        let toolchain = sysroot
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|output| String::from_utf8(output.stdout).ok())
+            .map(|text| PathBuf::from(text.trim()))
+            .filter(|folder| {
+                ["cargo", "rustc"]
+                    .iter()
+                    .all(|tool| folder.join("bin").join(tool).is_file())
+            });
         Ok(PreludeHome {
+            toolchain,
             root: cache
                 .join("threadbook")
                 .join(format!("{:016x}", hasher.finish())),
@@ -116,6 +148,43 @@ impl PreludeHome {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the compiler and its cargo are installed, as `rustc --print sysroot` says; `None` when they are not both there.
+    pub fn toolchain(&self) -> Option<&Path> {
+        self.toolchain.as_deref()
+    }
+
+    /// std's sources as far as types are concerned; not there when the toolchain has none.
+    pub fn library(&self) -> PathBuf {
+        self.root.join("library")
+    }
+
+    /// Where answers of this toolchain are kept.
+    pub fn answers(&self) -> PathBuf {
+        self.root.join("answers")
+    }
+
+    /// The folder of our crates.
+    pub fn crates(&self) -> PathBuf {
+        self.root.join("crates")
+    }
+
+    /// A folder for one kernel's links to tools, and removes those that dead kernels left behind.
+    ///
+    /// # Errors
+    /// When there is no folder for caches, or it cannot be written to.
+    pub fn tools_folder() -> Result<WorkFolder, HomeError> {
+        let cache = dirs::cache_dir()
+            .ok_or(HomeError::NoCacheFolder)?
+            .join("threadbook");
+        sweep(&cache, "tools-");
+        let name = format!(
+            "tools-{}-{}",
+            std::process::id(),
+            uuid::Uuid::new_v4().simple()
+        );
+        WorkFolder::new(cache.join(name))
     }
 
     /// The folder of the prelude's crate.
@@ -155,6 +224,7 @@ impl PreludeHome {
         let profile = "[profile.dev.package.\"*\"]\nopt-level = 3\n";
         write(&self.root.join(".cargo/config.toml"), profile.as_bytes())?;
 
+        self.copy_library()?;
         let partial = self.root.join("partial");
         remove(&partial)?;
         fs::create_dir_all(&partial).map_err(at(&partial))?;
@@ -176,7 +246,7 @@ impl PreludeHome {
     /// # Errors
     /// When a file cannot be copied.
     pub fn work_folder(&self) -> Result<WorkFolder, HomeError> {
-        self.sweep();
+        sweep(&self.root, "work-");
         let name = format!(
             "work-{}-{}",
             std::process::id(),
@@ -188,19 +258,44 @@ impl PreludeHome {
         Ok(folder)
     }
 
-    /// Removes the folders of kernels that are no longer there: their lock is free.
-    fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.root) else {
-            return;
+    /// Copies what rust-analyzer reads of std, 11 MB. Without the sources nothing is copied, and rust-analyzer looks for them itself.
+    fn copy_library(&self) -> Result<(), HomeError> {
+        let Some(source) = self
+            .toolchain
+            .as_ref()
+            .map(|folder| folder.join("lib/rustlib/src/rust/library"))
+        else {
+            return Ok(());
         };
-        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            let is_work = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("work-"));
-            if is_work && File::open(path.join(".lock")).is_ok_and(|lock| lock.try_lock().is_ok()) {
-                tracing::info!(folder = %path.display(), "removes the folder of a kernel that is gone");
-                let _ = fs::remove_dir_all(&path);
-            }
+        if !LIBRARY
+            .iter()
+            .all(|name| source.join(name).join("src/lib.rs").is_file())
+        {
+            return Ok(());
+        }
+        let partial = self.root.join("library.part");
+        remove(&partial)?;
+        for name in LIBRARY {
+            let source = source.join(name).join("src");
+            copy_sources(&source, &partial.join(name).join("src"))?;
+        }
+        remove(&self.library())?;
+        fs::rename(&partial, self.library()).map_err(at(&partial))
+    }
+}
+
+/// Removes the folders of kernels that are no longer there: their lock is free.
+fn sweep(folder: &Path, beginning: &str) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let is_one = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(beginning));
+        if is_one && File::open(path.join(".lock")).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            tracing::info!(folder = %path.display(), "removes the folder of a kernel that is gone");
+            let _ = fs::remove_dir_all(&path);
         }
     }
 }
@@ -269,6 +364,30 @@ fn remove_below(folder: &Path, doomed: &dyn Fn(&Path) -> bool) -> Result<(), Hom
             remove(&path)?;
         } else if path.is_dir() && !path.is_symlink() {
             remove_below(&path, doomed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the Rust sources of a folder, as far as they declare something.
+fn copy_sources(from: &Path, to: &Path) -> Result<(), HomeError> {
+    fs::create_dir_all(to).map_err(at(to))?;
+    for entry in fs::read_dir(from).map_err(at(from))? {
+        let entry = entry.map_err(at(from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            if !["tests", "benches"]
+                .iter()
+                .any(|tests| entry.file_name() == *tests)
+            {
+                copy_sources(&source, &target)?;
+            }
+        } else if source
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
+            let text = fs::read_to_string(&source).map_err(at(&source))?;
+            fs::write(&target, declarations(&text)).map_err(at(&target))?;
         }
     }
     Ok(())
@@ -346,6 +465,7 @@ mod tests {
     fn a_failed_preparation_leaves_nothing_that_counts_as_prepared() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = PreludeHome {
+            toolchain: None,
             root: folder.path().join("home"),
         };
         let failed: Result<(), HomeError> = home.prepare(|partial| {

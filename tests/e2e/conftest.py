@@ -55,8 +55,8 @@ def start(installed, tmp_path):
     """Starts kernels; all of them end with the test."""
     running = []
 
-    def start():
-        kernel = Kernel(tmp_path / f"kernel-{len(running)}")
+    def start(**env):
+        kernel = Kernel(tmp_path / f"kernel-{len(running)}", **env)
         running.append(kernel)
         return kernel
 

@@ -115,7 +115,7 @@ def shown(messages):
 class Kernel:
     """A running kernel with one client."""
 
-    def __init__(self, folder, name=KERNEL):
+    def __init__(self, folder, name=KERNEL, **env):
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "kernel.log"
         self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))
@@ -124,7 +124,7 @@ class Kernel:
         # Open as long as this is: a restart starts the kernel with the same file.
         self.sink = self.log.open("wb")
         self.manager.start_kernel(
-            env={**os.environ, "THREADBOOK_TEST_MARK": self.mark}, cwd=str(folder), stdout=self.sink, stderr=self.sink
+            env={**os.environ, **env, "THREADBOOK_TEST_MARK": self.mark}, cwd=str(folder), stdout=self.sink, stderr=self.sink
         )
         self.elsewhere = []
         self.connect()

@@ -31,6 +31,8 @@ pub enum Command {
     Warnings(Option<bool>),
     /// Whether a copy of the process is left at the end of each cell. Without an argument only said.
     Snapshots(Option<bool>),
+    /// Whether tools' answers and cells' libraries of earlier times are used. Without an argument only said.
+    Fast(Option<bool>),
     /// Something of the course: a hint, a solution, the first text of an exercise, what is done.
     Course(Ask),
     /// What becomes of pictures.
@@ -75,6 +77,10 @@ const OURS: &[(&str, &str)] = &[
     (
         ":env",
         "Set an environment variable for the cells from now on. e.g. :env OVEN=hot",
+    ),
+    (
+        ":fast",
+        "Whether a cell is compiled as the one before it was, or taken as it was compiled before; off: cargo builds each one. e.g. :fast off",
     ),
     (":help", "Show this table"),
     (
@@ -240,6 +246,10 @@ fn parse(name: &str, argument: &str) -> Result<Option<Command>, String> {
                 );
             }
         },
+        (":fast", "") => Command::Fast(None),
+        (":fast", "on") => Command::Fast(Some(true)),
+        (":fast", "off") => Command::Fast(Some(false)),
+        (":fast", _) => return Err(":fast takes `on` or `off`".into()),
         (":snapshots", "") => Command::Snapshots(None),
         (":snapshots", "on") => Command::Snapshots(Some(true)),
         (":snapshots", "off") => Command::Snapshots(Some(false)),
@@ -295,9 +305,10 @@ const TIMELINE_TAKES: [&str; 9] = [
 ];
 
 /// What may stand behind the other commands of ours.
-const ARGUMENTS: [(&str, &[&str]); 4] = [
+const ARGUMENTS: [(&str, &[&str]); 5] = [
     (":timeline", &TIMELINE_TAKES),
     (":backtrace", &["full", "short"]),
+    (":fast", &["on", "off"]),
     (":snapshots", &["on", "off"]),
     (":warnings", &["on", "off"]),
 ];
@@ -448,6 +459,7 @@ mod tests {
             (":output_limit 0", Command::OutputLimit(Some(None))),
             (":output_limit", Command::OutputLimit(None)),
             (":warnings off", Command::Warnings(Some(false))),
+            (":fast off", Command::Fast(Some(false))),
             (":exit", Command::Quit),
             (":backtrace", Command::Backtrace(Backtrace::Short)),
             (":env A=", Command::Env("A".into(), String::new())),

@@ -7,6 +7,7 @@ use super::outcome::Extras;
 use super::starting::StartError;
 use super::{Running, budget};
 use crate::cell::MimeBundle;
+use crate::tools::Tools;
 use nix::sys::signal::{Signal, kill};
 use std::sync::atomic::Ordering;
 
@@ -66,6 +67,14 @@ impl Running {
                 match self.output_limit.load(Ordering::Relaxed) {
                     u64::MAX => "a cell may show as much as it likes".to_owned(),
                     limit => format!("a cell may show {}", budget::in_words(limit)),
+                }
+            }
+            Ours::Fast(wanted) => {
+                let switched = wanted.map_or(Ok(()), Tools::switch);
+                match (switched, Tools::are_used()) {
+                    (Err(why), _) => format!("that could not be changed: {why}"),
+                    (_, true) => "a cell is compiled as the one before it was, or taken as it was compiled before".to_owned(),
+                    (_, false) => "cargo builds each cell".to_owned(),
                 }
             }
             Ours::Snapshots(wanted) => {

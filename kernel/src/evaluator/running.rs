@@ -14,6 +14,7 @@ use super::{Running, streams, told};
 use crate::course::Course;
 use crate::picture::Pictures;
 use crate::prelude_home::PreludeHome;
+use crate::tools::Tools;
 use crate::trace::TraceMemory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -30,6 +31,9 @@ impl Running {
         let home = PreludeHome::locate()?;
         prepare_home(&home)?;
         let folder = home.work_folder()?;
+        if let Err(error) = Tools::begin(&home, folder.path()) {
+            tracing::warn!(%error, "Rust's tools are used as they are, which is slower");
+        }
         let trace = Arc::new(TraceMemory::new().map_err(system("shared memory for the trace"))?);
         let (receiver, sender) = Channel::pair().map_err(system("a pair of sockets"))?;
         let stdin = Stdin::new(folder.path().join("stdin"))

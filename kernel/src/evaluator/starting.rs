@@ -5,6 +5,7 @@ use super::context::Context;
 use super::first_cell::first_cell;
 use super::supervisor;
 use crate::prelude_home::{HomeError, PreludeHome};
+use crate::tools;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,12 @@ pub(super) fn worker_command(
     let mut command =
         Command::new(std::env::current_exe().map_err(system("the path of this program"))?);
     let output = output.raw_fd();
+    for (name, value) in tools::environment_of_the_learner() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     command.env(supervisor::OUTPUT_FD, output.to_string());
     if let Some(trace) = trace {
         command.env(supervisor::TRACE_FD, trace.to_string());

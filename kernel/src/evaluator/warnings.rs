@@ -3,6 +3,7 @@
 //! cargo keeps rustc's messages of a build beside its fingerprint, to say them again when nothing is compiled anew. That file is of the last build, and is
 //! gone when that had nothing to say: so the warnings cost no second compilation, only a look into a folder (40 us).
 
+use crate::tools::MESSAGES;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -11,6 +12,9 @@ const MOST: usize = 5;
 
 /// rustc's messages of the last build of a cell, as lines of JSON. `None`: it had none. `folder` is evcxr's.
 pub fn of_the_last_build(folder: &Path) -> Option<String> {
+    if let Ok(messages) = std::fs::read_to_string(folder.join(MESSAGES)) {
+        return (!messages.is_empty()).then_some(messages);
+    }
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let newest = entries(&folder.join("target"))
         .flat_map(|target| entries(&target.path().join("debug/.fingerprint")).collect::<Vec<_>>())

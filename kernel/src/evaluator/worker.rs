@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// The status with which the loop ends when it cannot do what it is told.
 const CANNOT: i32 = 99;
@@ -42,9 +43,24 @@ fn run(line: &str, store: &mut *mut c_void) -> Result<(), String> {
         return Err(dl_error());
     }
     // SAFETY: the library is open.
-    let cell = unsafe { libc::dlsym(library, function.as_ptr()) };
+    let mut cell = unsafe { libc::dlsym(library, function.as_ptr()) };
     if cell.is_null() {
-        return Err(dl_error());
+        let why = dl_error();
+        // A library that was compiled for an earlier run of the same cell has that one's name for it.
+        let name = |text: &CStr| text.to_str().ok().map(str::to_owned);
+        let (Some(path), Some(function)) = (name(&path), name(&function)) else {
+            return Err(why);
+        };
+        let Some(own) = crate::tools::function_in(Path::new(&path), &function)
+            .and_then(|own| CString::new(own).ok())
+        else {
+            return Err(why);
+        };
+        // SAFETY: as above.
+        cell = unsafe { libc::dlsym(library, own.as_ptr()) };
+        if cell.is_null() {
+            return Err(dl_error());
+        }
     }
     // SAFETY: evcxr generates such a function under this name, and the prelude's hooks have the same type.
     let cell: Cell = unsafe { std::mem::transmute::<*mut c_void, Cell>(cell) };

@@ -1,0 +1,289 @@
+//! The compilation of a cell by the very call of rustc that cargo made for the one before it.
+//!
+//! Between two cells nothing of a build changes but the source, unless the manifest does, a setting, or a crate of the learner's own. So the first build
+//! is cargo's, and the call by which it compiled the cell is noted; the next ones make that call. What evcxr is told is what cargo would have told it. At
+//! any doubt cargo builds.
+//!
+//! A source that was compiled before gives the library of that time: a copy, since a library that is loaded twice from one file is loaded once.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Tool;
+use super::answers::{Question, depends_on_ours_alone, settings_files};
+use super::kept::Kept;
+use super::place::Place;
+
+/// evcxr's name for the crate of a cell.
+const CRATE: &str = "ctx";
+/// Where the compiler notes the call by which cargo has it compile the cell.
+const NOTE: &str = "THREADBOOK_NOTE_CALL";
+/// Where evcxr wants to read which library was made.
+const LIBRARY: &str = "EVCXR_EXECUTION_SO_PATH";
+
+/// rustc's messages of the last build of a cell that was not cargo's; not there when it was. In evcxr's folder.
+pub const MESSAGES: &str = "messages-of-the-cell";
+
+/// A call of the compiler.
+#[derive(Debug, Serialize, Deserialize)]
+struct Call {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Call {
+    /// This process's own, when all of it is text.
+    fn of_this_process(arguments: &[OsString]) -> Option<Call> {
+        let text = |word: &OsStr| word.to_str().map(str::to_owned);
+        let environment = std::env::vars_os().filter(|(name, _)| name != NOTE);
+        Some(Call {
+            arguments: arguments
+                .iter()
+                .map(|word| text(word))
+                .collect::<Option<_>>()?,
+            environment: environment
+                .map(|(name, value)| Some((text(&name)?, text(&value)?)))
+                .collect::<Option<_>>()?,
+        })
+    }
+
+    /// One that was noted, by this kernel or another one.
+    fn read(note: &Path, place: &Place) -> Option<Call> {
+        serde_json::from_slice(&place.with_own(&fs::read(note).ok()?)).ok()
+    }
+
+    fn again(&self, rustc: &Path) -> Command {
+        let mut command = Command::new(rustc);
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn out_folder(&self) -> Option<PathBuf> {
+        let at = self.arguments.iter().position(|word| word == "--out-dir")?;
+        self.arguments.get(at + 1).map(PathBuf::from)
+    }
+}
+
+/// Notes by which call a cell is compiled, where cargo was started to find out. Called by the compiler.
+pub(super) fn note_call(arguments: &[OsString]) {
+    let Some(note) = std::env::var_os(NOTE) else {
+        return;
+    };
+    let mut words = arguments.iter();
+    let is_cell =
+        words.any(|word| word == "--crate-name") && words.next().is_some_and(|name| name == CRATE);
+    if !is_cell {
+        return;
+    }
+    let Some(call) = Call::of_this_process(arguments) else {
+        return;
+    };
+    if let Ok(text) = serde_json::to_vec(&call) {
+        let _ = fs::write(&note, text);
+    }
+}
+
+/// Where the call is noted: for every kernel where all crates are ours and compiled, else for this one, in whose folder cargo compiles the others.
+fn note_of(place: &Place, command: &str, state: &str) -> Option<PathBuf> {
+    let manifest = fs::read_to_string(place.work()?.join("Cargo.toml")).ok()?;
+    let is_everywhere = command == "build" && depends_on_ours_alone(place, &manifest);
+    let folder = if is_everywhere {
+        place.answers()?
+    } else {
+        place.folder()
+    };
+    Some(folder.join(format!("{command}-{state}")))
+}
+
+/// Whether an error lies in a text, and not in what is around it.
+fn is_about_the_cell(messages: &[u8]) -> bool {
+    let lines = messages.split(|byte| *byte == b'\n');
+    let mut read = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    read.any(|message| {
+        let spans = message["spans"].as_array();
+        message["level"] == "error" && spans.is_some_and(|spans| !spans.is_empty())
+    })
+}
+
+/// Removes the messages of a build that was not cargo's: cargo's own count from now on.
+pub(super) fn forget(place: &Place) {
+    if let Some(work) = place.work() {
+        let _ = fs::remove_file(work.join(MESSAGES));
+    }
+}
+
+/// Builds or checks the cell as cargo would. `None`: let cargo do it.
+pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
+    let command = arguments.first()?.to_str()?;
+    let work = place.work()?;
+    if !matches!(command, "build" | "check") || std::env::current_dir().ok()? != work {
+        return None;
+    }
+    // Whatever happens now, what the last build said is not what this one says.
+    forget(place);
+    let state = state_of(place, arguments)?;
+    let note = note_of(place, command, &state)?;
+    let Some(call) = Call::read(&note, place) else {
+        return cargo(place, arguments, &note);
+    };
+    let source = fs::read(work.join("src/lib.rs")).ok()?;
+    let library = library_in(&call.out_folder()?);
+    let kept = Kept::of(&place.answers()?.join("cells"), command, &state, &source);
+    let known = kept.as_ref().and_then(|kept| kept.take(&library));
+    let (messages, done) = match known {
+        Some(known) => known,
+        None => {
+            let output = call.again(place.real(Tool::Rustc)?).output().ok()?;
+            let done = match output.status.code() {
+                Some(0) => true,
+                Some(1) if is_about_the_cell(&output.stderr) => false,
+                // The compiler itself failed or was ended, or a crate is not where it was: cargo says that better, or mends it.
+                _ => return None,
+            };
+            if let Some(kept) = &kept {
+                let made = (done && command == "build").then_some(library.as_path());
+                kept.put(made, &output.stderr, done);
+            }
+            (output.stderr, done)
+        }
+    };
+    let mut said = Vec::new();
+    let mut plain = Vec::new();
+    for line in messages
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        match serde_json::from_slice::<Value>(line) {
+            Ok(message)
+                if message["$message_type"] == "diagnostic"
+                    || message.get("rendered").is_some() =>
+            {
+                said.push((line, message));
+            }
+            Ok(_) => {}
+            Err(_) => plain.push(line),
+        }
+    }
+    // A compiler that fails without saying why is cargo's to explain.
+    if !done && said.is_empty() {
+        return None;
+    }
+    let mut stdout = Vec::new();
+    for (_, message) in &said {
+        let line =
+            json!({"reason": "compiler-message", "target": {"name": CRATE}, "message": message});
+        stdout.extend(line.to_string().into_bytes());
+        stdout.push(b'\n');
+    }
+    if command == "build" {
+        let lines: Vec<&[u8]> = said.iter().map(|(line, _)| *line).collect();
+        fs::write(work.join(MESSAGES), lines.join(&b'\n')).ok()?;
+        if done {
+            // Where cargo puts it: evcxr takes it from there.
+            let shown = library.parent()?.parent()?.join(library.file_name()?);
+            let _ = fs::remove_file(&shown);
+            fs::rename(&library, &shown).ok()?;
+            fs::write(std::env::var_os(LIBRARY)?, shown.as_os_str().as_bytes()).ok()?;
+        }
+    }
+    let _ = std::io::stdout().write_all(&stdout);
+    let mut stderr = std::io::stderr();
+    for line in plain {
+        let _ = stderr
+            .write_all(line)
+            .and_then(|()| stderr.write_all(b"\n"));
+    }
+    Some(if done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(101)
+    })
+}
+
+/// Lets cargo build, and the compiler note its call. The note is kept only when cargo is content: a build that failed may have had another reason.
+fn cargo(place: &Place, arguments: &[OsString], note: &Path) -> Option<ExitCode> {
+    let begun = place.folder().join("call");
+    let mut cargo = super::command(place, Tool::Cargo, arguments)?;
+    let status = cargo.env(NOTE, &begun).status().ok()?;
+    if status.success()
+        && let Ok(call) = fs::read(&begun)
+    {
+        super::answers::keep(note, &place.without_own(&call));
+    }
+    let _ = fs::remove_file(&begun);
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Some(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// All that decides the call but the cell itself, as a name. `None` where a crate may change that is not ours to know.
+fn state_of(place: &Place, arguments: &[OsString]) -> Option<String> {
+    let work = place.work()?;
+    let manifest = fs::read_to_string(work.join("Cargo.toml")).ok()?;
+    if !depends_on_what_stays(place, &manifest) {
+        return None;
+    }
+    let mut state = Question::about(place, Tool::Cargo)?;
+    state.add(manifest.as_bytes());
+    state.add(&fs::read(work.join(".cargo/config.toml")).unwrap_or_default());
+    for settings in settings_files(place) {
+        let text = fs::read_to_string(settings).unwrap_or_default();
+        if ["paths", "patch", "include"]
+            .iter()
+            .any(|word| text.contains(word))
+        {
+            return None;
+        }
+        state.add(text.as_bytes());
+    }
+    for word in arguments {
+        state.add(word.as_bytes());
+    }
+    for (name, value) in std::env::vars_os() {
+        if name.as_bytes().starts_with(b"EVCXR") {
+            state.add(name.as_bytes());
+            state.add(&place.without_own(value.as_bytes()));
+        }
+    }
+    Some(state.name())
+}
+
+/// Whether no dependency is a folder that somebody may write to.
+fn depends_on_what_stays(place: &Place, manifest: &str) -> bool {
+    if depends_on_ours_alone(place, manifest) {
+        return true;
+    }
+    let (Ok(manifest), Some(crates)) = (manifest.parse::<toml::Table>(), place.crates()) else {
+        return false;
+    };
+    let stays = |dependency: &toml::Value| {
+        let path = dependency.get("path").and_then(toml::Value::as_str);
+        path.is_none_or(|path| Path::new(path).starts_with(crates))
+    };
+    let known = ["package", "lib", "profile", "dependencies"];
+    manifest.keys().all(|key| known.contains(&key.as_str()))
+        && manifest
+            .get("dependencies")
+            .and_then(toml::Value::as_table)
+            .is_none_or(|all| all.values().all(stays))
+}
+
+fn library_in(out: &Path) -> PathBuf {
+    let name = format!(
+        "{}{CRATE}{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    );
+    out.join(name)
+}
