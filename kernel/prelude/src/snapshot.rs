@@ -351,7 +351,13 @@ mod tests {
 
     #[test]
     fn a_copy_whose_threads_do_not_start_ends_and_any_other_goes_on() {
-        let hangs = fate(|| within(Duration::from_millis(50), || loop {}));
+        let hangs = fate(|| {
+            within(Duration::from_millis(50), || {
+                loop {
+                    std::thread::park();
+                }
+            })
+        });
         assert!(libc::WIFSIGNALED(hangs) && libc::WTERMSIG(hangs) == libc::SIGKILL);
         let pause = libc::timespec {
             tv_sec: 0,
