@@ -356,7 +356,7 @@ mod tests {
                 loop {
                     std::thread::park();
                 }
-            })
+            });
         });
         assert!(libc::WIFSIGNALED(hangs) && libc::WTERMSIG(hangs) == libc::SIGKILL);
         let pause = libc::timespec {
