@@ -84,11 +84,14 @@ pub struct PreludeHome {
 }
 
 /// Changes with what is prepared besides, so that an older program's folder is not taken for this one's.
-const LAYOUT: u32 = 7;
+const LAYOUT: u32 = 9;
+
+/// Where a toolchain has std's sources.
+pub const SOURCES: &str = "lib/rustlib/src/rust/library";
 
 /// The crates of std's sources that rust-analyzer is given. What a variable's type can be is in them; the others, three fifths of the text, are processors'
 /// intrinsics, tests, and what std is made of inside.
-const LIBRARY: [&str; 7] = [
+pub const LIBRARY: [&str; 7] = [
     "alloc",
     "core",
     "panic_abort",
@@ -260,11 +263,7 @@ impl PreludeHome {
 
     /// Copies what rust-analyzer reads of std, 11 MB. Without the sources nothing is copied, and rust-analyzer looks for them itself.
     fn copy_library(&self) -> Result<(), HomeError> {
-        let Some(source) = self
-            .toolchain
-            .as_ref()
-            .map(|folder| folder.join("lib/rustlib/src/rust/library"))
-        else {
+        let Some(source) = self.toolchain.as_ref().map(|folder| folder.join(SOURCES)) else {
             return Ok(());
         };
         if !LIBRARY
@@ -278,6 +277,11 @@ impl PreludeHome {
         for name in LIBRARY {
             let source = source.join(name).join("src");
             copy_sources(&source, &partial.join(name).join("src"))?;
+        }
+        // With them rust-analyzer asks cargo how the crates hang together; `tools` answers.
+        for file in ["Cargo.toml", "Cargo.lock"] {
+            let (from, to) = (source.join(file), partial.join(file));
+            fs::copy(&from, &to).map_err(at(&from))?;
         }
         remove(&self.library())?;
         fs::rename(&partial, self.library()).map_err(at(&partial))

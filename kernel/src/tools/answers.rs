@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::Tool;
 use super::place::Place;
+use crate::prelude_home::LIBRARY;
 
 /// Answers from the record, or has the real tool answer and records that. `None` when this is no such question.
 pub(super) fn answer(place: &Place, tool: Tool, arguments: &[OsString]) -> Option<ExitCode> {
@@ -27,6 +28,10 @@ pub(super) fn answer(place: &Place, tool: Tool, arguments: &[OsString]) -> Optio
     if !is_about_the_toolchain(tool, &words) {
         return None;
     }
+    let about = match words.contains(&"metadata") {
+        true => Manifest::of(place, &words)?,
+        false => Manifest::None,
+    };
     let mut question = Question::about(place, tool)?;
     let mut before = "";
     for word in &words {
@@ -36,10 +41,7 @@ pub(super) fn answer(place: &Place, tool: Tool, arguments: &[OsString]) -> Optio
         }
         before = word;
     }
-    let is_metadata = words.contains(&"metadata");
-    if is_metadata {
-        question.add(&place.without_own(&manifest_of(place, &words)?));
-    }
+    about.add_to(&mut question, place);
     let kept = place.answers()?.join(question.name());
     let known = fs::read(&kept).ok();
     let known = known
@@ -48,19 +50,15 @@ pub(super) fn answer(place: &Place, tool: Tool, arguments: &[OsString]) -> Optio
     let answer = match known {
         Some(answer) => answer,
         None => {
-            let mut real = super::command(place, tool, arguments)?;
+            let mut real = super::command(place, tool, &about.asked_of_the_real(place, &words))?;
             let output = real.stdin(Stdio::null()).output().ok()?;
             let answer = Answer {
                 status: u8::try_from(output.status.code()?).ok()?,
-                stdout: if is_metadata {
-                    with_our_crates_alone(&output.stdout).unwrap_or(output.stdout)
-                } else {
-                    output.stdout
-                },
+                stdout: about.shortened(place, output.stdout),
                 stderr: output.stderr,
             };
             // What fails may be mended, but for a stable cargo that is asked for what only a nightly one tells.
-            if answer.status == 0 || words.contains(&"unstable-options") {
+            if answer.status == 0 || words.contains(&"config") {
                 keep(&kept, &answer.written(place));
             }
             answer
@@ -96,16 +94,83 @@ fn is_about_the_toolchain(tool: Tool, words: &[&str]) -> bool {
     }
 }
 
-/// The text of the manifest that is asked about; `None` when its answer is not to be kept: it has dependencies that may change.
-fn manifest_of(place: &Place, words: &[&str]) -> Option<Vec<u8>> {
-    let named = words.iter().position(|word| *word == "--manifest-path");
-    let path = match named {
-        Some(at) => PathBuf::from(words.get(at + 1)?),
-        None => std::env::current_dir().ok()?.join("Cargo.toml"),
-    };
-    let text = fs::read_to_string(&path).ok()?;
-    (path.parent() == place.work() && depends_on_ours_alone(place, &text))
-        .then(|| text.into_bytes())
+/// What `cargo metadata` is asked about.
+enum Manifest {
+    /// Something else is asked.
+    None,
+    /// A cell with nothing but our crates. Its text.
+    Cell(Vec<u8>),
+    /// std's sources as rust-analyzer is given them; where the toolchain's own are.
+    Library(PathBuf),
+}
+
+/// What std is made of and rust-analyzer has to know: a `HashMap` is one of hashbrown's inside.
+const INSIDE_STD: [&str; 2] = ["hashbrown", "cfg-if"];
+
+impl Manifest {
+    /// `None` when the answer is not to be kept: there are dependencies that may change.
+    fn of(place: &Place, words: &[&str]) -> Option<Manifest> {
+        let named = words.iter().position(|word| *word == "--manifest-path");
+        let path = match named {
+            Some(at) => PathBuf::from(words.get(at + 1)?),
+            None => std::env::current_dir().ok()?.join("Cargo.toml"),
+        };
+        if path.parent() == Some(&place.library()) {
+            return place.real_library().map(Manifest::Library);
+        }
+        let text = fs::read_to_string(&path).ok()?;
+        let is_known = path.parent() == place.work() && depends_on_ours_alone(place, &text);
+        is_known.then(|| Manifest::Cell(text.into_bytes()))
+    }
+
+    fn add_to(&self, question: &mut Question, place: &Place) {
+        match self {
+            Manifest::None => {}
+            Manifest::Cell(text) => question.add(&place.without_own(text)),
+            Manifest::Library(real) => {
+                for file in ["Cargo.toml", "Cargo.lock"] {
+                    question.add_file(&real.join(file));
+                }
+            }
+        }
+    }
+
+    /// The arguments, with the toolchain's own library in the place of ours.
+    fn asked_of_the_real(&self, place: &Place, words: &[&str]) -> Vec<OsString> {
+        let (ours, real) = match self {
+            Manifest::Library(real) => (place.library(), real.as_path()),
+            _ => return words.iter().map(OsString::from).collect(),
+        };
+        let (ours, real) = (ours.to_string_lossy(), real.to_string_lossy());
+        let word = |word: &&str| OsString::from(word.replace(&*ours, &real));
+        words.iter().map(word).collect()
+    }
+
+    /// The answer without the crates that nothing in a cell can name: rust-analyzer would read all of them at each start, `libc` above all.
+    fn shortened(&self, place: &Place, metadata: Vec<u8>) -> Vec<u8> {
+        match self {
+            Manifest::None => metadata,
+            Manifest::Cell(_) => {
+                let is_seen = |name: &str| {
+                    name == "ctx" || name.starts_with("threadbook-") || name.starts_with("evcxr_")
+                };
+                with_these_alone(&metadata, &is_seen).unwrap_or(metadata)
+            }
+            Manifest::Library(real) => {
+                let is_seen = |name: &str| {
+                    LIBRARY.contains(&name)
+                        || INSIDE_STD.contains(&name)
+                        || name.starts_with("rustc-std-workspace-")
+                };
+                let shortened = with_these_alone(&metadata, &is_seen).unwrap_or(metadata);
+                let (ours, real) = (place.library(), real.to_string_lossy());
+                match String::from_utf8(shortened) {
+                    Ok(text) => text.replace(&*real, &ours.to_string_lossy()).into_bytes(),
+                    Err(error) => error.into_bytes(),
+                }
+            }
+        }
+    }
 }
 
 /// Whether all dependencies of this manifest of evcxr's are our own crates.
@@ -125,20 +190,20 @@ pub(super) fn depends_on_ours_alone(place: &Place, manifest: &str) -> bool {
             .is_none_or(|all| all.values().all(is_ours))
 }
 
-/// `cargo metadata`'s answer on a cell with nothing but our crates, without the crates that those are made of: nothing of them can be seen from a cell, and
-/// rust-analyzer would read all of `libc` at each start.
-fn with_our_crates_alone(metadata: &[u8]) -> Option<Vec<u8>> {
+/// `cargo metadata`'s answer with the packages of these names alone.
+fn with_these_alone(metadata: &[u8], is_seen: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
     let mut metadata: Value = serde_json::from_slice(metadata).ok()?;
-    let members = metadata["workspace_members"].as_array()?.clone();
     let packages = metadata["packages"].as_array_mut()?;
-    packages.retain(|package| {
-        let name = package["name"].as_str().unwrap_or_default();
-        name.starts_with("threadbook-") || members.contains(&package["id"])
-    });
+    packages.retain(|package| package["name"].as_str().is_some_and(is_seen));
     let left: Vec<Value> = packages
         .iter()
         .map(|package| package["id"].clone())
         .collect();
+    for members in ["workspace_members", "workspace_default_members"] {
+        if let Some(members) = metadata[members].as_array_mut() {
+            members.retain(|id| left.contains(id));
+        }
+    }
     if let Some(nodes) = metadata["resolve"]["nodes"].as_array_mut() {
         nodes.retain(|node| left.contains(&node["id"]));
         for node in nodes {

@@ -20,7 +20,7 @@ use std::{env, fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::Tool;
-use crate::prelude_home::{PreludeHome, WorkFolder};
+use crate::prelude_home::{PreludeHome, SOURCES, WorkFolder};
 
 /// Names the folder, to this process and to all that it starts but the learner's.
 const FOLDER: &str = "THREADBOOK_TOOLS";
@@ -246,6 +246,17 @@ impl Place {
     /// The folder itself.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// std's sources as rust-analyzer is given them.
+    pub(super) fn library(&self) -> PathBuf {
+        self.folder.join("library")
+    }
+
+    /// std's sources as the toolchain has them.
+    pub(super) fn real_library(&self) -> Option<PathBuf> {
+        let toolchain = self.real(Tool::Rustc)?.parent()?.parent()?;
+        Some(toolchain.join(SOURCES)).filter(|folder| folder.is_dir())
     }
 
     /// What the kernel was started with, of what is changed.

@@ -42,7 +42,10 @@ impl Call {
     /// This process's own, when all of it is text.
     fn of_this_process(arguments: &[OsString]) -> Option<Call> {
         let text = |word: &OsStr| word.to_str().map(str::to_owned);
-        let environment = std::env::vars_os().filter(|(name, _)| name != NOTE);
+        // The descriptors by which cargo shares cores with its compilers are of that run alone.
+        let of_that_run = [NOTE, "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+        let environment =
+            std::env::vars_os().filter(|(name, _)| !of_that_run.iter().any(|other| name == other));
         Some(Call {
             arguments: arguments
                 .iter()
