@@ -518,13 +518,14 @@ test("a learner says what will happen, and sees what did", async () => {
 });
 
 /**
- * A learner's way through an exercise: it is run unsolved and fails, the first hint is taken, the cell is reset, solved, and passes.
+ * A learner's way through an exercise: it is run unsolved and fails, the first hint is taken, the cell is reset, solved, and passes; then on to the next lesson.
  *
- * `failed` and `hint`: what the unsolved check and the first hint say.
+ * `failed` and `hint`: what the unsolved check and the first hint say. `next`: the file of the next lesson, if there is one.
  */
-async function walkThrough({ lesson, id, failed, hint }) {
+async function walkThrough({ lesson, id, failed, hint, next, before = () => {} }) {
   await open(lesson, `learner-${id}`);
   await clear();
+  await before();
   const exercise = shipped.metadata.threadbook.exercises.find((one) => one.id === id);
   const [stub] = exercise.start.split("\n").filter((line) => line.startsWith("fn "));
   const at = theOne(`// exercise: ${id}`);
@@ -558,6 +559,16 @@ async function walkThrough({ lesson, id, failed, hint }) {
   assert.equal(await cell(check).locator(RED).count(), 0, passed);
   assert.ok(passed.includes(`exercise ${id} is done`), passed);
   await shot(`passed-check-${id}`);
+  if (next !== undefined) {
+    await goOn(next);
+  }
+}
+
+/** Follows the link below a lesson's last cell. */
+async function goOn(next) {
+  const number = String(Number(next.slice(0, 2)));
+  await cell(shipped.cells.length - 1).locator("a", { hasText: `${number}. ` }).click();
+  await until((next) => document.title.includes(next) || document.querySelector(`.lm-TabBar-tab[title*="${next}"]`) !== null, `${next} is open`, next);
 }
 
 test("a learner fails an exercise, takes a hint, begins again, solves it, and goes on to the next lesson", async () => {
@@ -567,6 +578,7 @@ test("a learner fails an exercise, takes a hint, begins again, solves it, and go
     id: "07.1",
     failed: /each tock waits for its tick/,
     hint: /You need two channels/,
+    next: "08_buffered",
   });
 
   // In the lessons' own kernel, and in any other: what is done is kept.
@@ -574,9 +586,29 @@ test("a learner fails an exercise, takes a hint, begins again, solves it, and go
   await clear();
   assert.match(await run(theOne(":progress")), /✓\s*7\. A channel without room is a meeting/);
   await shot("progress");
-  // The way to the next lesson is a link, as in every lesson.
-  await cell(shipped.cells.length - 1).locator("a", { hasText: "1. " }).click();
-  await until(() => document.title.includes("01_concurrency") || document.querySelector('.lm-TabBar-tab[title*="01_concurrency"]') !== null, "the next lesson is open");
+  await goOn("01_concurrency");
+});
+
+test("a learner predicts, sees what happens, and solves the exercise on threads", async () => {
+  await endKernels();
+  await walkThrough({
+    lesson: "02_spawn.ipynb",
+    id: "02.1",
+    failed: /four threads are started, and each one is waited for/,
+    hint: /first start every thread, then join every thread/,
+    next: "03_move",
+    before: async () => {
+      const guess = theOne('predict("bags of main"');
+      await write(guess, ['predict("bags of main", 4);']);
+      await run(guess);
+      const [demo] = places((_, source) => source.includes('reveal("bags of main"'));
+      const said = await run(demo);
+      assert.match(said, /bags of main: 3/);
+      assert.match(said, /4/, "and what was said before");
+      assert.equal(await cell(demo).locator(RED).count(), 0, "a wrong guess is nothing red");
+      assert.equal(await cell(demo).locator(PICTURE).count(), 1);
+    },
+  });
 });
 
 test("a learner solves the exercise on deadlocks", async () => {

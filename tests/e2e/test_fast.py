@@ -173,6 +173,15 @@ def test_a_crate_of_the_learners_own_is_built_anew_when_it_changes(start, tmp_pa
     assert kernel.execute("oven::heat()", deadline=BUILDS).good().result == "200"
 
 
+def test_a_file_that_a_cell_includes_is_read_anew(fresh, tmp_path):
+    list_of_loaves = tmp_path / "loaves.txt"
+    code = f'include_str!("{list_of_loaves}").trim().to_owned()'
+    assert fresh.execute(code).status == "error", "it is not there yet"
+    for loaves in ("rye", "oat"):
+        list_of_loaves.write_text(loaves + "\n")
+        assert fresh.execute(code).good().result == f'"{loaves}"'
+
+
 def said(cell):
     """The texts that a cell shows beside its output and its value."""
     text = plain("".join(c["data"]["text/plain"] for c in cell.contents("display_data")))

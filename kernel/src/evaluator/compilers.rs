@@ -3,17 +3,21 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Ends the compilers that evcxr started: cargo and rustc below this process. evcxr then says that the compilation failed, and has changed nothing.
+/// Ends the compilers that evcxr started: each cargo and rustc below this process, whichever of them started it. evcxr then says that the compilation
+/// failed, and has changed nothing.
 pub(super) fn kill_compilers() {
-    let me = std::process::id();
-    for (pid, parent, name) in processes() {
-        let is_mine = parent == me
-            || processes()
-                .iter()
-                .any(|(other, grandparent, _)| *other == parent && *grandparent == me);
-        if is_mine && (name == "cargo" || name == "rustc") {
+    let all = processes();
+    let mut known = vec![std::process::id()];
+    let mut looked_at = 0;
+    while let Some(parent) = known.get(looked_at).copied() {
+        looked_at += 1;
+        for (pid, _, _) in all
+            .iter()
+            .filter(|(_, other, name)| *other == parent && (name == "cargo" || name == "rustc"))
+        {
+            known.push(*pid);
             let _ = kill(
-                Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
+                Pid::from_raw(i32::try_from(*pid).unwrap_or(i32::MAX)),
                 Signal::SIGKILL,
             );
         }

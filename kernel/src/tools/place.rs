@@ -4,6 +4,7 @@
 //! <cache>/threadbook/tools-<pid>-…/
 //!     bin/{cargo,rustc,rustup}       links to this program
 //!     home/bin/…                     the same once more: rust-analyzer looks into $CARGO_HOME first
+//!     home/…                         links to all else that the learner's $CARGO_HOME has
 //!     library                        a link to std's sources, once they are there; see `prelude_home`
 //!     environment.json               what the kernel was started with, of what is changed here
 //!     off                            there after `:fast off`
@@ -67,6 +68,7 @@ impl Tools {
                 std::os::unix::fs::symlink(&program, bin.join(tool.name()))?;
             }
         }
+        stand_in(&path.join("home"));
         let before: BTreeMap<&str, Option<Vec<u8>>> = CHANGED
             .iter()
             .map(|name| (*name, env::var_os(name).map(OsString::into_vec)))
@@ -148,6 +150,20 @@ impl Tools {
     pub fn end() {
         if let Some(folder) = TOOLS.get() {
             let _ = fs::remove_dir_all(folder.path());
+        }
+    }
+}
+
+/// Makes `home` stand for the learner's `CARGO_HOME`, but for the tools in it: a cargo that is called by its own path (of another toolchain, `:toolchain`)
+/// finds there what it has downloaded, and its settings.
+fn stand_in(home: &Path) {
+    let own = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let own = own.or_else(|| dirs::home_dir().map(|home| home.join(".cargo")));
+    let entries = own.and_then(|own| fs::read_dir(own).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        if entry.file_name() != "bin" {
+            // What is not linked is downloaded again.
+            let _ = std::os::unix::fs::symlink(entry.path(), home.join(entry.file_name()));
         }
     }
 }

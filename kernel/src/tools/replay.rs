@@ -110,6 +110,30 @@ fn note_of(place: &Place, command: &str, state: &str) -> Option<PathBuf> {
     Some(folder.join(format!("{command}-{state}")))
 }
 
+/// Whether nothing but the source decides what a cell becomes: no macro of a crate that is not ours runs while it is compiled.
+fn is_known_whole(place: &Place) -> bool {
+    let manifest = place
+        .work()
+        .and_then(|work| fs::read_to_string(work.join("Cargo.toml")).ok());
+    manifest.is_some_and(|manifest| depends_on_ours_alone(place, &manifest))
+}
+
+/// Whether the compiler's account of what it read (`ctx.d`) names the cell alone: no file by `include_str!`, no variable by `env!`.
+fn reads_nothing_else(account: &str) -> bool {
+    account.lines().filter(|line| !line.is_empty()).all(|line| {
+        let read = line.split_once(": ").map_or("", |(_, read)| read.trim());
+        !line.starts_with("# env-dep") && (read == "src/lib.rs" || line == "src/lib.rs:")
+    })
+}
+
+/// Whether a source, by its words, asks for no file and no variable of the environment while it is compiled.
+fn names_nothing_else(source: &[u8]) -> bool {
+    let source = String::from_utf8_lossy(source);
+    !["include", "env!", "#[path"]
+        .iter()
+        .any(|word| source.contains(word))
+}
+
 /// Whether an error lies in a text, and not in what is around it.
 fn is_about_the_cell(messages: &[u8]) -> bool {
     let lines = messages.split(|byte| *byte == b'\n');
@@ -142,12 +166,17 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
         return cargo(place, arguments, &note);
     };
     let source = fs::read(work.join("src/lib.rs")).ok()?;
-    let library = library_in(&call.out_folder()?);
-    let kept = Kept::of(&place.answers()?.join("cells"), command, &state, &source);
+    let out = call.out_folder()?;
+    let library = library_in(&out);
+    let kept = is_known_whole(place)
+        .then(|| Kept::of(&place.answers()?.join("cells"), command, &state, &source))
+        .flatten();
     let known = kept.as_ref().and_then(|kept| kept.take(&library));
     let (messages, done) = match known {
         Some(known) => known,
         None => {
+            let read = out.join(format!("{CRATE}.d"));
+            let _ = fs::remove_file(&read);
             let output = call.again(place.real(Tool::Rustc)?).output().ok()?;
             let done = match output.status.code() {
                 Some(0) => true,
@@ -155,7 +184,12 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
                 // The compiler itself failed or was ended, or a crate is not where it was: cargo says that better, or mends it.
                 _ => return None,
             };
-            if let Some(kept) = &kept {
+            // A check writes no account of what it read.
+            let is_whole = match done && command == "build" {
+                true => fs::read_to_string(&read).is_ok_and(|account| reads_nothing_else(&account)),
+                false => names_nothing_else(&source),
+            };
+            if let Some(kept) = kept.as_ref().filter(|_| is_whole) {
                 let made = (done && command == "build").then_some(library.as_path());
                 kept.put(made, &output.stderr, done);
             }
@@ -289,4 +323,50 @@ fn library_in(out: &Path) -> PathBuf {
         std::env::consts::DLL_SUFFIX
     );
     out.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_else_a_cell_reads_is_seen() {
+        for (name, account, want) in [
+            (
+                "the cell alone",
+                "/w/deps/libctx.so: src/lib.rs\n\n/w/deps/ctx.d: src/lib.rs\n\nsrc/lib.rs:\n",
+                true,
+            ),
+            (
+                "a file",
+                "/w/deps/libctx.so: src/lib.rs /n/a.txt\n\nsrc/lib.rs:\n/n/a.txt:\n",
+                false,
+            ),
+            (
+                "a variable",
+                "/w/deps/libctx.so: src/lib.rs\n\nsrc/lib.rs:\n\n# env-dep:OVEN=hot\n",
+                false,
+            ),
+        ] {
+            assert_eq!(reads_nothing_else(account), want, "{name}");
+        }
+        for (source, want) in [
+            ("fn f() { x }", true),
+            ("include_str!(\"a\")", false),
+            ("option_env!(\"A\")", false),
+            ("#[path = \"a.rs\"] mod a;", false),
+        ] {
+            assert_eq!(names_nothing_else(source.as_bytes()), want, "{source}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_place_is_not_about_the_cell() {
+        let message =
+            |spans: &str, level: &str| format!("{{\"level\": \"{level}\", \"spans\": {spans}}}\n");
+        assert!(is_about_the_cell(message("[{}]", "error").as_bytes()));
+        assert!(!is_about_the_cell(message("[]", "error").as_bytes()));
+        assert!(!is_about_the_cell(message("[{}]", "warning").as_bytes()));
+        assert!(!is_about_the_cell(b"error: no file\n"));
+    }
 }
