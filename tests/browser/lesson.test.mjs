@@ -622,6 +622,24 @@ test("a learner solves the exercise on deadlocks", async () => {
   });
 });
 
+test("in a notebook that is not trusted a picture is an image above its words", async () => {
+  const lesson = JSON.parse(readFileSync(join(COURSE, LESSON), "utf8"));
+  const drawing = lesson.cells.find((cell) => cell.outputs?.some((output) => TIMELINE in (output.data ?? {})));
+  // Nobody signed it, since it is a new one.
+  const cells = [{ ...drawing, id: "foreign", source: "// from somebody else" }];
+  writeFileSync(join(COURSE, "foreign.ipynb"), JSON.stringify({ ...lesson, cells }));
+  await open("foreign.ipynb", "foreign");
+  const image = await see(".jp-OutputArea-output img[alt]", "the image");
+  await until(() => document.querySelector(".jp-OutputArea-output img[alt]").naturalWidth > 300, "the image is loaded");
+  assert.ok((await image.getAttribute("alt")).length > 20, "and says what it shows");
+  assert.equal(await page.locator(".jp-OutputArea-output svg[role=img], .jp-OutputArea-output style").count(), 0, "the sanitizer took the drawing");
+  const words = await cell(0).locator(".jp-OutputArea").innerText();
+  assert.match(words, /once this notebook is trusted/);
+  assert.match(words, /main/);
+  assert.doesNotMatch(words, /[{}]/, "no style sheet and no hover text leaks as words");
+  await shot("not-trusted");
+});
+
 test("what a thread prints after the end of its cell comes below that cell", async () => {
   await endKernels();
   const { kernelspec } = JSON.parse(readFileSync(join(COURSE, LESSON), "utf8")).metadata;

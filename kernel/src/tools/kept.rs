@@ -1,7 +1,7 @@
 //! Libraries of cells that were compiled before, by what they were compiled from.
 //!
 //! evcxr numbers the function that a cell becomes, so the same cell is another text each time: the number does not count here. The library that is taken
-//! has the function under its old number, and a file beside it says which: see [`function_in`].
+//! has the function under its old number, and a file beside it says which: see `function_in`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Rust's tools as evcxr and rust-analyzer find them: this program under the names `cargo`, `rustc` and `rustup`.
 //!
 //! A start asks the tools some 45 questions, one after the other and most of them through rustup's proxies, and each cell asks cargo to ask rustc. What
-//! does not change from one time to the next is answered from a record ([`answers`]), a cell is compiled by the very call that cargo made for the one
-//! before ([`replay`]), and everything else is done by the real tool, with the environment that the kernel was started with ([`place`]).
+//! does not change from one time to the next is answered from a record (`answers`), a cell is compiled by the very call that cargo made for the one
+//! before (`replay`), and everything else is done by the real tool, with the environment that the kernel was started with (`place`).
 //!
 //! The names lead here by a folder of links that is first on PATH, in the kernel's own process alone. A folder that cannot be made, or a file that is not
 //! there, costs the speed and nothing else.

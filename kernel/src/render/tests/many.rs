@@ -1,7 +1,7 @@
 //! Many events, many tasks, any events: pictures stay small, and facts stay facts.
 
 use super::*;
-use threadbook_timeline::format::Event;
+use threadbook_timeline::format::{Event, Kind};
 use threadbook_timeline::script::Random;
 
 #[test]
@@ -79,6 +79,40 @@ fn many_tasks_are_groups_and_a_crowd_is_a_heat_map() {
         assert_eq!(listed + left_out, many + 1);
         assert!(picture.json.to_string().len() < MOST_OF_ALL);
     }
+}
+
+#[test]
+fn a_hundred_thousand_tasks_are_a_heat_map_in_a_small_picture() {
+    let tasks = 100_000_u32;
+    let mut all = trace("main mark x");
+    let event = all.events[0];
+    let mut ticks = event.ticks;
+    let mut put = |task: u32, kind: Kind, obj: u32| {
+        ticks += 500;
+        all.events.push(Event {
+            ticks,
+            task,
+            obj,
+            kind: kind as u8,
+            ..Event::default()
+        });
+    };
+    for task in 2..2 + tasks {
+        put(event.task, Kind::Spawn, task);
+        put(task, Kind::Start, 0);
+    }
+    for task in 2..2 + tasks {
+        put(task, Kind::Exit, 0);
+    }
+    let picture = draw(&fold(&all), &|_| None, "t", &Options::default());
+    assert!(
+        picture.html.len() < MOST_HTML,
+        "{} bytes",
+        picture.html.len()
+    );
+    assert!(picture.html.contains("class=\"heat\""));
+    assert!(picture.text.contains("×100000"), "{}", picture.text);
+    tags_of(&picture.html);
 }
 
 #[test]
