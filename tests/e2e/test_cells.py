@@ -134,3 +134,23 @@ def test_a_silent_cell_is_not_counted(kernel):
     silent = kernel.execute("2", silent=True, store_history=False)
     assert silent.kinds() == ["busy", "idle"], str(silent)
     assert kernel.execute("3").reply["content"]["execution_count"] == before + 1
+
+
+def test_the_error_comes_behind_all_output_of_its_cell(kernel):
+    cell = kernel.execute(
+        'let baker = spawn(|| for n in 0..2_000 { println!("loaf {n}"); });\nbaker.join().unwrap();\neprintln!("last");\nlet none: Option<u8> = None;\nnone.unwrap();'
+    )
+    assert cell.error["ename"] == "Panic"
+    kinds = [m["msg_type"] for m in cell.messages]
+    assert kinds.index("error") > max(at for at, kind in enumerate(kinds) if kind == "stream")
+    assert cell.stdout == "".join(f"loaf {n}\n" for n in range(2_000)) and "last\n" in cell.stream("stderr")
+
+
+def test_many_small_writes_are_few_messages(kernel):
+    cell = kernel.execute(
+        "{ use std::io::Write; let began = std::time::Instant::now(); for _ in 0..20_000 { print!(\"x\"); std::io::stdout().flush()?; }\n"
+        "began.elapsed().as_millis() }"
+    ).good()
+    assert cell.stdout == "x" * 20_000
+    # One for each 20 ms and each 16 KiB, and one at either end.
+    assert len(cell.contents("stream")) <= int(cell.result) / 20 + 20_000 / (16 * 1024) + 3, str(cell)

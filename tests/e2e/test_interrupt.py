@@ -1,8 +1,11 @@
 """Interrupts: the cell ends at once, red, and nothing that earlier cells made is lost."""
 
 import time
+from pathlib import Path
 
 import pytest
+
+from kernel import DEADLINE, processes_with
 
 # From the interrupt to idle, in seconds. Not a measure of speed: twice the time after which a cell that does not end is ended with its process.
 SOON = 1.5
@@ -96,3 +99,35 @@ def test_an_interrupt_that_comes_too_late_does_not_hurt_the_next_cell(full):
     full.execute("1 + 1").good()
     full.manager.interrupt_kernel()
     assert full.execute("sleep(ms(50)); kept.len()").good().result == "3"
+
+
+def compilers(kernel):
+    """The compilers that work for a kernel, by process."""
+    named = []
+    for pid in processes_with(kernel.mark):
+        try:
+            # As the system names it: the kernel's own program goes by this name only until it is the compiler.
+            program = Path(f"/proc/{pid}/exe").resolve().name
+        except OSError:
+            continue
+        if program == "rustc":
+            named.append(pid)
+    return named
+
+
+def test_an_interrupt_while_a_cell_compiles_ends_the_compiler_and_loses_nothing(full):
+    # New each time, since what was compiled before is not compiled again.
+    new = time.time_ns()
+    code = "\n".join(f"fn f{n}(x: u64) -> u64 {{ (0..x + {new}).map(|y| y * {n}).filter(|y| y % 3 == 1).zip(1u64..).map(|(a, b)| a ^ b).sum() }}" for n in range(400))
+    code += "\n" + "\n".join(f"f{n}(1);" for n in range(400))
+    msg_id = full.send(code)
+    end = time.monotonic() + DEADLINE
+    while not compilers(full):
+        assert time.monotonic() < end, "no compiler was seen"
+    began = time.monotonic()
+    full.manager.interrupt_kernel()
+    cell = full.finish(msg_id, code)
+    assert time.monotonic() - began < SOON
+    assert cell.error["ename"] == "Interrupted", str(cell)
+    assert compilers(full) == []
+    assert full.execute("tx.send(4).unwrap(); (kept.len(), get.recv().unwrap())").good().result == "(3, 8)"
