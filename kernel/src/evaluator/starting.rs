@@ -67,6 +67,8 @@ pub(super) fn prepare_home(home: &PreludeHome) -> Result<(), StartError> {
                 "the first cell, which brings in the prelude, failed: {failure}"
             ))
         });
+        // Has cargo compile our crates for checks as well: the first cell that names what is not there would wait for that, in each kernel. Fails, as it shall.
+        let _ = context.run("let threadbook_check = threadbook_nowhere;");
         drop(context);
         let _ = sender.send(&Packet::Sync(0));
         done.map(drop)

@@ -101,8 +101,7 @@ pub(super) fn note_call(arguments: &[OsString]) {
 /// Where the call is noted: for every kernel where all crates are ours and compiled, else for this one, in whose folder cargo compiles the others.
 fn note_of(place: &Place, command: &str, state: &str) -> Option<PathBuf> {
     let manifest = fs::read_to_string(place.work()?.join("Cargo.toml")).ok()?;
-    let is_everywhere = command == "build" && depends_on_ours_alone(place, &manifest);
-    let folder = if is_everywhere {
+    let folder = if depends_on_ours_alone(place, &manifest) {
         place.answers()?
     } else {
         place.folder()
