@@ -278,7 +278,7 @@ fn the_kernel_is_told_how_a_check_came_out() {
         ),
         (
             2,
-            r#"{"mark":"panic","task":"main","main":true,"cell":1,"message":"`(bake(1), long.clone())` gave"#,
+            r#"{"mark":"panic","task":"main","id":1,"main":true,"cell":1,"message":"`(bake(1), long.clone())` gave"#,
             "(run 1 of 20)",
         ),
         (

@@ -129,7 +129,7 @@ fn marks_and_events_of_cells_reach_the_kernel() {
     };
     assert!(
         marks[0].starts_with(
-            r#"{"mark":"panic","task":"ada \"the baker\"","main":false,"cell":1,"message":"burnt\nxxx"#
+            r#"{"mark":"panic","task":"ada \"the baker\"","id":2,"main":false,"cell":1,"message":"burnt\nxxx"#
         ) && line(marks[0]),
         "{}",
         marks[0]
@@ -141,7 +141,7 @@ fn marks_and_events_of_cells_reach_the_kernel() {
     );
     assert!(
         marks[1].starts_with(
-            r#"{"mark":"panic","task":"main","main":true,"cell":1,"message":"in the cell","#
+            r#"{"mark":"panic","task":"main","id":1,"main":true,"cell":1,"message":"in the cell","#
         ) && line(marks[1]),
         "{}",
         marks[1]
