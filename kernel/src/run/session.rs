@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time;
 
-use super::{Kernel, Outputs, remove_transient};
+use super::{Kernel, Outputs, bring_up_to_date, remove_transient};
 
 /// What tests run is nobody's history, and no progress of the user's.
 const FOR_TESTS: [(&str, &str); 2] = [
@@ -88,6 +88,8 @@ impl Session {
             Ok(reply) => reply?,
         };
         let mut cell = [serde_json::json!({"outputs": outputs.list})];
+        // A cell that ran for long has its picture in the place of those that were shown meanwhile.
+        bring_up_to_date(&mut cell, &outputs.updates);
         remove_transient(&mut cell);
         match cell[0]["outputs"].take() {
             Value::Array(outputs) => Ok(Some(outputs)),

@@ -50,12 +50,20 @@ impl Kept {
         self.folder.join(&self.name).with_extension(extension)
     }
 
+    /// The library with the cell under this function's name. Two kernels that compile the same cell at once name it differently: what is said of one is not
+    /// said of the other.
+    fn library(&self, function: &str) -> PathBuf {
+        self.folder
+            .join(format!("{}-{function}", self.name))
+            .with_extension("library")
+    }
+
     /// Copies the library to `to`, if the compiler made one, and gives its messages of that time and whether it was content. `None`: it is not known.
     pub(super) fn take(&self, to: &Path) -> Option<(Vec<u8>, bool)> {
         let about = fs::read_to_string(self.file("about")).ok()?;
         let (function, done) = about.split_once(' ')?;
         let messages = fs::read(self.file("messages")).ok()?;
-        let library = self.file("library");
+        let library = self.library(function);
         if library.exists() {
             if function != self.function {
                 fs::write(alias(to.parent()?.parent()?, &self.function), function).ok()?;
@@ -72,12 +80,15 @@ impl Kept {
     /// Keeps a copy of a library, and what the compiler said; or what it said when it made none.
     pub(super) fn put(&self, library: Option<&Path>, messages: &[u8], done: bool) {
         let put = || {
+            if self.file("about").exists() {
+                return Ok(());
+            }
             fs::create_dir_all(&self.folder)?;
             self.make_room()?;
             if let Some(library) = library {
                 let partial = tempfile::NamedTempFile::new_in(&self.folder)?;
                 fs::copy(library, partial.path())?;
-                partial.persist(self.file("library"))?;
+                partial.persist(self.library(&self.function))?;
             }
             keep(&self.file("messages"), messages);
             // Last, since it says that the others are whole.
@@ -106,8 +117,13 @@ impl Kept {
             .collect();
         all.sort();
         for (_, path) in all.iter().take((all.len() + 1).saturating_sub(MOST)) {
-            for extension in ["about", "messages", "library"] {
-                // Another kernel may have done so.
+            let function = fs::read_to_string(path).unwrap_or_default();
+            let function = function.split(' ').next().unwrap_or_default();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let library = format!("{stem}-{function}.library");
+            // Another kernel may have done so.
+            let _ = fs::remove_file(path.with_file_name(library));
+            for extension in ["about", "messages"] {
                 let _ = fs::remove_file(path.with_extension(extension));
             }
         }
@@ -142,9 +158,12 @@ fn alias(folder: &Path, function: &str) -> PathBuf {
     folder.join(format!("{function}.is"))
 }
 
-/// Under which name the library has a function that it does not have under its own: `None` when nothing says so.
+/// Under which name the library has a function that it does not have under its own: `None` when nothing says so. Told once.
 pub fn function_in(library: &Path, function: &str) -> Option<String> {
-    fs::read_to_string(alias(library.parent()?, function)).ok()
+    let alias = alias(library.parent()?, function);
+    let own = fs::read_to_string(&alias).ok()?;
+    let _ = fs::remove_file(alias);
+    Some(own)
 }
 
 #[cfg(test)]

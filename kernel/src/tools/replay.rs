@@ -128,9 +128,38 @@ fn reads_nothing_else(account: &str) -> bool {
 /// Whether a source, by its words, asks for no file and no variable of the environment while it is compiled.
 fn names_nothing_else(source: &[u8]) -> bool {
     let source = String::from_utf8_lossy(source);
-    !["include", "env!", "#[path"]
+    let calls = |name: &str| {
+        source
+            .split(name)
+            .skip(1)
+            .any(|rest| rest.trim_start().starts_with(['(', '[', '{']))
+    };
+    // `env!` is the end of `option_env!` too.
+    let reads = ["include!", "include_str!", "include_bytes!", "env!"];
+    !reads.iter().any(|name| calls(name)) && !source.contains("#[path")
+}
+
+/// Removes what a compiler that failed leaves of its work for the next one: only one that succeeds does so itself, and a cell that is taken as it was
+/// compiled before starts none.
+fn tidy(call: &Call) {
+    let Some(folder) = call
+        .arguments
         .iter()
-        .any(|word| source.contains(word))
+        .find_map(|word| word.strip_prefix("incremental="))
+    else {
+        return;
+    };
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    for session in entries(Path::new(folder))
+        .flat_map(|of_crate| entries(&of_crate.path()).collect::<Vec<_>>())
+    {
+        let name = session.file_name().to_string_lossy().into_owned();
+        if let Some(of) = name.strip_suffix("-working") {
+            let _ = fs::remove_dir_all(session.path());
+            // `s-<time>-<random>-working` has its lock in `s-<time>-<random>.lock`.
+            let _ = fs::remove_file(session.path().with_file_name(format!("{of}.lock")));
+        }
+    }
 }
 
 /// Whether an error lies in a text, and not in what is around it.
@@ -177,6 +206,9 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
             let read = out.join(format!("{CRATE}.d"));
             let _ = fs::remove_file(&read);
             let output = call.again(place.real(Tool::Rustc)?).output().ok()?;
+            if !output.status.success() {
+                tidy(&call);
+            }
             let done = match output.status.code() {
                 Some(0) => true,
                 Some(1) if is_about_the_cell(&output.stderr) => false,
@@ -351,7 +383,9 @@ mod tests {
         }
         for (source, want) in [
             ("fn f() { x }", true),
+            ("// by include_str! and env! alone", true),
             ("include_str!(\"a\")", false),
+            ("include! {\"a\"}", false),
             ("option_env!(\"A\")", false),
             ("#[path = \"a.rs\"] mod a;", false),
         ] {
