@@ -13,6 +13,11 @@ use super::answers::keep;
 
 /// How many are kept.
 const MOST: usize = 256;
+/// How it ended: with a library, by a check, which makes none, or with errors.
+const BUILT: &str = "built";
+const CHECKED: &str = "checked";
+const FAILED: &str = "failed";
+
 /// What evcxr calls the function of a cell, before its number.
 const FUNCTION: &str = "run_user_code_";
 
@@ -61,10 +66,10 @@ impl Kept {
     /// Copies the library to `to`, if the compiler made one, and gives its messages of that time and whether it was content. `None`: it is not known.
     pub(super) fn take(&self, to: &Path) -> Option<(Vec<u8>, bool)> {
         let about = fs::read_to_string(self.file("about")).ok()?;
-        let (function, done) = about.split_once(' ')?;
+        let (function, how) = about.split_once(' ')?;
         let messages = fs::read(self.file("messages")).ok()?;
-        let library = self.library(function);
-        if library.exists() {
+        if how == BUILT {
+            let library = self.library(function);
             if function != self.function {
                 fs::write(alias(to.parent()?.parent()?, &self.function), function).ok()?;
             }
@@ -74,7 +79,7 @@ impl Kept {
         // What is used stays longest.
         let used = fs::File::options().append(true).open(self.file("about"));
         let _ = used.and_then(|file| file.set_modified(SystemTime::now()));
-        Some((messages, done == "done"))
+        Some((messages, how != FAILED))
     }
 
     /// Keeps a copy of a library, and what the compiler said; or what it said when it made none.
@@ -92,10 +97,14 @@ impl Kept {
             }
             keep(&self.file("messages"), messages);
             // Last, since it says that the others are whole.
-            let done = if done { "done" } else { "failed" };
+            let how = match (done, library) {
+                (true, Some(_)) => BUILT,
+                (true, None) => CHECKED,
+                (false, _) => FAILED,
+            };
             keep(
                 &self.file("about"),
-                format!("{} {done}", self.function).as_bytes(),
+                format!("{} {how}", self.function).as_bytes(),
             );
             std::io::Result::Ok(())
         };
@@ -243,6 +252,9 @@ mod tests {
             said(Kept::of(&kept, "check", "a", cell(900, last).as_bytes()).expect("a cell")),
             None
         );
+        let gone = kept.join(format!("{}-{first}.library", of("a", cell(900, last)).name));
+        fs::remove_file(gone).expect("it is there");
+        assert_eq!(said(of("a", cell(900, last))), None, "its library is gone");
         of("a", "fn run_user_code_1() { no }".into()).put(None, b"an error", false);
         assert_eq!(
             said(of("a", "fn run_user_code_8() { no }".into())),
