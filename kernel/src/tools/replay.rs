@@ -42,10 +42,7 @@ impl Call {
     /// This process's own, when all of it is text.
     fn of_this_process(arguments: &[OsString]) -> Option<Call> {
         let text = |word: &OsStr| word.to_str().map(str::to_owned);
-        // The descriptors by which cargo shares cores with its compilers are of that run alone.
-        let of_that_run = [NOTE, "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
-        let environment =
-            std::env::vars_os().filter(|(name, _)| !of_that_run.iter().any(|other| name == other));
+        let environment = std::env::vars_os().filter(|(name, _)| is_cargos(name));
         Some(Call {
             arguments: arguments
                 .iter()
@@ -62,21 +59,29 @@ impl Call {
         serde_json::from_slice(&place.with_own(&fs::read(note).ok()?)).ok()
     }
 
-    fn again(&self, rustc: &Path) -> Command {
-        let mut command = Command::new(rustc);
+    /// The call, in the environment that this kernel was started with and what cargo said to the compiler by it.
+    fn again(&self, place: &Place) -> Option<Command> {
+        let arguments: Vec<OsString> = self.arguments.iter().map(OsString::from).collect();
+        let mut command = super::command(place, Tool::Rustc, &arguments)?;
         let environment = self.environment.iter().map(|(name, value)| (name, value));
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .envs(environment)
-            .stdin(Stdio::null());
-        command
+        command.envs(environment).stdin(Stdio::null());
+        Some(command)
     }
 
     fn out_folder(&self) -> Option<PathBuf> {
         let at = self.arguments.iter().position(|word| word == "--out-dir")?;
         self.arguments.get(at + 1).map(PathBuf::from)
     }
+}
+
+/// Whether cargo sets this variable for the compiler. Those by which it shares cores with its compilers are of that run alone, as is its home.
+fn is_cargos(name: &OsStr) -> bool {
+    let of_that_run = ["CARGO_MAKEFLAGS", "CARGO_HOME"];
+    let is_path = ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "OUT_DIR"]
+        .iter()
+        .any(|path| name == *path);
+    let is_said = name.as_bytes().starts_with(b"CARGO");
+    is_path || (is_said && !of_that_run.iter().any(|other| name == *other))
 }
 
 /// Notes by which call a cell is compiled, where cargo was started to find out. Called by the compiler.
@@ -205,7 +210,7 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
         None => {
             let read = out.join(format!("{CRATE}.d"));
             let _ = fs::remove_file(&read);
-            let output = call.again(place.real(Tool::Rustc)?).output().ok()?;
+            let output = call.again(place)?.output().ok()?;
             if !output.status.success() {
                 tidy(&call);
             }
