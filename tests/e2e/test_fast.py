@@ -33,6 +33,9 @@ CELLS = [
     "handle.join().unwrap();\nshelf.lock().unwrap().len()",
     "let f = |n: i32| n + 1;\nf(2)",
     "let guard = shelf.lock().unwrap();\nguard.len()",
+    "struct Oven { heat: u64 }",
+    "loaves.len()",
+    "let loaves = loaves.iter().map(|n| *n as u8).collect::<Vec<u8>>();",
     "std::process::exit(3)",
     "loaves",
 ]
@@ -157,6 +160,23 @@ def test_a_cell_that_was_compiled_before_is_not_compiled_again(start):
         assert kept() == known, "it was taken as it was"
     assert kernel.execute(code.replace("before", "never before")).good().stdout == printed.replace("before", "never before")
     assert kept() != known, "another cell is compiled"
+
+
+def test_what_keeps_variables_is_not_compiled_with_each_cell(start):
+    """By the symbols that the cell's library asks the prelude for; by cargo, it has them itself."""
+    kernel = start()
+    pid = kernel.manager.provisioner.pid
+
+    def asks():
+        libraries = cache().glob(f"*/work-{pid}-*/target/*/debug/libcode_*.so")
+        return b"14variable_store" in max(libraries, key=lambda library: library.stat().st_mtime_ns).read_bytes()
+
+    kernel.execute(f"let baked = {time.time_ns()}u64;").good()
+    assert asks()
+    kernel.execute(f":fast off\nlet sold = {time.time_ns()}u64;").good()
+    assert not asks()
+    assert kernel.execute(f":fast on\nbaked > {time.time_ns()}u64 || sold < baked").good().result == "false"
+    assert asks()
 
 
 def test_a_crate_of_the_learners_own_is_built_anew_when_it_changes(start, tmp_path):

@@ -54,6 +54,8 @@ pub mod select_macro;
 mod snapshot;
 mod task;
 mod thread;
+#[doc(hidden)]
+pub mod variable_store;
 mod wait;
 mod wait_group;
 mod words;

@@ -8,6 +8,7 @@
 //! there, costs the speed and nothing else.
 
 mod answers;
+mod cell_source;
 mod kept;
 mod place;
 mod replay;

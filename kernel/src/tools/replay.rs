@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::Tool;
 use super::answers::{Question, depends_on_ours_alone, settings_files};
+use super::cell_source::with_compiled_store;
 use super::kept::Kept;
 use super::place::Place;
 
@@ -60,12 +61,32 @@ impl Call {
     }
 
     /// The call, in the environment that this kernel was started with and what cargo said to the compiler by it.
+    ///
+    /// Of cargo's wishes two are not followed, since they cost a cell more than they give: what is kept for the next compilation of nearly the same text, of
+    /// which there is none, and sixteen units of machine code, where a cell has work for two.
     fn again(&self, place: &Place) -> Option<Command> {
-        let arguments: Vec<OsString> = self.arguments.iter().map(OsString::from).collect();
+        let mut arguments = Vec::new();
+        let mut words = self.arguments.iter().peekable();
+        while let Some(word) = words.next() {
+            let setting = words.peek().filter(|_| word == "-C");
+            if setting.is_some_and(|setting| setting.starts_with("incremental=")) {
+                words.next();
+            } else if setting.is_some_and(|setting| setting.starts_with("codegen-units=")) {
+                words.next();
+                arguments.extend(["-C".into(), "codegen-units=2".into()]);
+            } else {
+                arguments.push(OsString::from(word));
+            }
+        }
         let mut command = super::command(place, Tool::Rustc, &arguments)?;
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.envs(environment).stdin(Stdio::null());
         Some(command)
+    }
+
+    fn has_prelude(&self) -> bool {
+        let is_prelude = |word: &String| word.starts_with("threadbook_prelude=");
+        self.arguments.iter().any(is_prelude)
     }
 
     fn out_folder(&self) -> Option<PathBuf> {
@@ -144,29 +165,6 @@ fn names_nothing_else(source: &[u8]) -> bool {
     !reads.iter().any(|name| calls(name)) && !source.contains("#[path")
 }
 
-/// Removes what a compiler that failed leaves of its work for the next one: only one that succeeds does so itself, and a cell that is taken as it was
-/// compiled before starts none.
-fn tidy(call: &Call) {
-    let Some(folder) = call
-        .arguments
-        .iter()
-        .find_map(|word| word.strip_prefix("incremental="))
-    else {
-        return;
-    };
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-    for session in entries(Path::new(folder))
-        .flat_map(|of_crate| entries(&of_crate.path()).collect::<Vec<_>>())
-    {
-        let name = session.file_name().to_string_lossy().into_owned();
-        if let Some(of) = name.strip_suffix("-working") {
-            let _ = fs::remove_dir_all(session.path());
-            // `s-<time>-<random>-working` has its lock in `s-<time>-<random>.lock`.
-            let _ = fs::remove_file(session.path().with_file_name(format!("{of}.lock")));
-        }
-    }
-}
-
 /// Whether an error lies in a text, and not in what is around it.
 fn is_about_the_cell(messages: &[u8]) -> bool {
     let lines = messages.split(|byte| *byte == b'\n');
@@ -210,10 +208,20 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
         None => {
             let read = out.join(format!("{CRATE}.d"));
             let _ = fs::remove_file(&read);
-            let output = call.again(place)?.output().ok()?;
-            if !output.status.success() {
-                tidy(&call);
+            let text = work.join("src/lib.rs");
+            let ours = match call.has_prelude() {
+                true => with_compiled_store(&source),
+                false => None,
+            };
+            if let Some(ours) = &ours {
+                fs::write(&text, ours).ok()?;
             }
+            let output = call.again(place)?.output();
+            if ours.is_some() {
+                // As evcxr wrote it, for cargo, and for who looks.
+                fs::write(&text, &source).ok()?;
+            }
+            let output = output.ok()?;
             let done = match output.status.code() {
                 Some(0) => true,
                 Some(1) if is_about_the_cell(&output.stderr) => false,
