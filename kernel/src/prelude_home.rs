@@ -84,7 +84,7 @@ pub struct PreludeHome {
 }
 
 /// Changes with what is prepared besides, so that an older program's folder is not taken for this one's.
-const LAYOUT: u32 = 14;
+const LAYOUT: u32 = 16;
 
 /// Where a toolchain has std's sources.
 pub const SOURCES: &str = "lib/rustlib/src/rust/library";

@@ -11,14 +11,14 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Tool;
 use super::answers::{Question, depends_on_ours_alone, settings_files};
-use super::cell_source::with_compiled_store;
+use super::cell_source::lean;
 use super::kept::Kept;
 use super::place::Place;
 
@@ -182,6 +182,37 @@ pub(super) fn forget(place: &Place) {
     }
 }
 
+/// Whether an error is about a name that is not there, or is another thing than it should be.
+fn asks_for_names(messages: &[u8]) -> bool {
+    const ABOUT_NAMES: [&str; 10] = [
+        "E0405", "E0412", "E0423", "E0424", "E0425", "E0433", "E0531", "E0532", "E0573", "E0574",
+    ];
+    let lines = messages.split(|byte| *byte == b'\n');
+    let mut read = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    read.any(|message| {
+        let code = message["code"]["code"].as_str();
+        code.is_some_and(|code| ABOUT_NAMES.contains(&code))
+    })
+}
+
+/// Makes the call for a cell's text, in its lean form where it has one. `shown`: whether all names in it are in its text.
+fn compile(call: &Call, place: &Place, source: &[u8], shown: bool) -> Option<Output> {
+    let text = place.work()?.join("src/lib.rs");
+    let lean = match call.has_prelude() {
+        true => lean(source, shown),
+        false => None,
+    };
+    if let Some(lean) = &lean {
+        fs::write(&text, lean).ok()?;
+    }
+    let output = call.again(place)?.output();
+    if lean.is_some() {
+        // As evcxr wrote it, for cargo, and for who looks.
+        fs::write(&text, source).ok()?;
+    }
+    output.ok()
+}
+
 /// Builds or checks the cell as cargo would. `None`: let cargo do it.
 pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
     let command = arguments.first()?.to_str()?;
@@ -208,20 +239,12 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
         None => {
             let read = out.join(format!("{CRATE}.d"));
             let _ = fs::remove_file(&read);
-            let text = work.join("src/lib.rs");
-            let ours = match call.has_prelude() {
-                true => with_compiled_store(&source),
-                false => None,
-            };
-            if let Some(ours) = &ours {
-                fs::write(&text, ours).ok()?;
+            let shown = is_known_whole(place);
+            let mut output = compile(&call, place, &source, shown)?;
+            if shown && asks_for_names(&output.stderr) {
+                // What is similar to a name that is not there may be a variable that was left out.
+                output = compile(&call, place, &source, false)?;
             }
-            let output = call.again(place)?.output();
-            if ours.is_some() {
-                // As evcxr wrote it, for cargo, and for who looks.
-                fs::write(&text, &source).ok()?;
-            }
-            let output = output.ok()?;
             let done = match output.status.code() {
                 Some(0) => true,
                 Some(1) if is_about_the_cell(&output.stderr) => false,
@@ -404,6 +427,15 @@ mod tests {
         ] {
             assert_eq!(names_nothing_else(source.as_bytes()), want, "{source}");
         }
+    }
+
+    #[test]
+    fn names_that_are_not_there_are_seen() {
+        let error = |code: &str| format!("{{\"level\": \"error\", \"code\": {code}}}\n");
+        let unknown = error(r#"{"code": "E0425", "explanation": null}"#);
+        let other = error(r#"{"code": "E0308", "explanation": null}"#);
+        assert!(asks_for_names((other.clone() + &unknown).as_bytes()));
+        assert!(!asks_for_names((other + &error("null")).as_bytes()));
     }
 
     #[test]
