@@ -1,38 +1,22 @@
 //! `threadbook run`: executes notebooks through the real kernel, as a client that has no window, and writes what the cells put out into the files.
 //!
-//! The kernel is the same binary, started in the notebook's folder and reached over sockets in a private folder. Knows nothing of evcxr.
+//! The kernel is the same binary, started in the notebook's folder (`client`). Knows nothing of evcxr.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime};
-use std::{env, process};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use jupyter_protocol::connection_info::{ConnectionInfo, Transport};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tokio::time;
-use uuid::Uuid;
 
-use crate::wire::Channel;
-use crate::wire::folder::PrivateFolder;
-use crate::wire::frame::{Header, Message};
-use crate::wire::sockets::{self, Inbox, Outbox};
-
+pub mod client;
 mod session;
 
+use client::{Kernel, Program};
 pub use session::{Session, usable_cores};
-
-/// Longest time that the kernel may take to listen and to answer its first request.
-const KERNEL_START: Duration = Duration::from_secs(30);
-/// Longest time that the kernel may take to end before it is killed.
-const KERNEL_END: Duration = Duration::from_secs(10);
 
 /// How notebooks are run.
 #[derive(Debug, Clone)]
@@ -95,7 +79,7 @@ async fn run(
     )?);
     progress.set_message(format!("{name}: starting the kernel"));
     progress.enable_steady_tick(Duration::from_millis(200));
-    let mut kernel = Kernel::start(folder, &[]).await?;
+    let mut kernel = Kernel::start(&Program::of_ours()?, folder, &[]).await?;
     progress.set_message(name);
 
     let mut failure = None;
@@ -117,7 +101,7 @@ async fn run(
     remove_transient(cells);
     progress.finish_and_clear();
     let language_info = kernel.language_info.take();
-    kernel.end().await;
+    kernel.end(false).await;
     if let (Some(metadata), Some(language_info)) =
         (notebook["metadata"].as_object_mut(), language_info)
     {
@@ -140,7 +124,8 @@ async fn run_cell(
         return Ok(None);
     }
     let mut outputs = Outputs::default();
-    let ended = time::timeout(patience, kernel.execute(&code, &mut outputs)).await;
+    let executed = kernel.execute(&code, |msg_type, content| outputs.add(msg_type, content));
+    let ended = time::timeout(patience, executed).await;
     let last_words = outputs.last_words();
     cell["outputs"] = Value::Array(outputs.list);
     updates.append(&mut outputs.updates);
@@ -388,234 +373,4 @@ fn in_lines(mut data: Value) -> Value {
         }
     }
     data
-}
-
-/// A kernel of our own. Its processes are gone when this is dropped.
-struct Kernel {
-    child: Child,
-    outbox: Outbox,
-    inbox: Inbox,
-    /// Names us in the headers of requests.
-    session: String,
-    language_info: Option<Value>,
-    /// Holds the connection file and the sockets; no other user can look inside.
-    _folder: PrivateFolder,
-}
-
-impl Kernel {
-    /// `environment` is added to ours.
-    async fn start(notebook_folder: &Path, environment: &[(&str, &str)]) -> anyhow::Result<Kernel> {
-        let folder = PrivateFolder::new()
-            .context("cannot make a private folder for the kernel's sockets")?;
-        // Files rather than ports: nobody else can take them between our choosing and the kernel's binding.
-        let info = ConnectionInfo {
-            ip: folder.path().join("socket").to_string_lossy().into_owned(),
-            transport: Transport::IPC,
-            shell_port: 1,
-            iopub_port: 2,
-            stdin_port: 3,
-            control_port: 4,
-            hb_port: 5,
-            key: Uuid::new_v4().to_string(),
-            signature_scheme: "hmac-sha256".to_owned(),
-            kernel_name: Some("threadbook".to_owned()),
-        };
-        let connection_file = folder.path().join("kernel.json");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&connection_file)?;
-        file.write_all(&serde_json::to_vec_pretty(&info)?)?;
-
-        let mut child = Leader(Some(
-            Command::new(env::current_exe()?)
-                .arg("kernel")
-                .arg("--connection-file")
-                .arg(&connection_file)
-                .current_dir(notebook_folder)
-                // The kernel looks after us: when we are killed, it ends.
-                .env("JPY_PARENT_PID", process::id().to_string())
-                .envs(environment.iter().copied())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .process_group(0)
-                .spawn()
-                .context("cannot start the kernel")?,
-        ));
-        let connected = async {
-            tokio::select! {
-                connected = sockets::connect(&info, KERNEL_START) => Ok(connected?),
-                status = child.exit() => bail!("the kernel ended at its start ({status}); its own message stands above"),
-            }
-        };
-        let (outbox, inbox) = connected.await?;
-        let child = child.0.take().context("the kernel is still ours")?;
-        let mut kernel = Kernel {
-            child,
-            outbox,
-            inbox,
-            session: Uuid::new_v4().to_string(),
-            language_info: None,
-            _folder: folder,
-        };
-        time::timeout(KERNEL_START, kernel.greet())
-            .await
-            .with_context(|| format!("the kernel did not answer within {KERNEL_START:?}"))??;
-        Ok(kernel)
-    }
-
-    /// Asks for the kernel's information until it is heard on iopub as well: a subscription takes effect a little after it was made.
-    async fn greet(&mut self) -> anyhow::Result<()> {
-        let mut heard = false;
-        while !heard || self.language_info.is_none() {
-            self.send(Channel::Shell, "kernel_info_request", json!({}))?;
-            let again = time::sleep(Duration::from_millis(100));
-            tokio::pin!(again);
-            loop {
-                tokio::select! {
-                    received = self.receive() => match received? {
-                        (Channel::Iopub, _) => heard = true,
-                        (_, reply) => self.language_info = reply.content.get("language_info").cloned(),
-                    },
-                    () = &mut again => break,
-                }
-                if heard && self.language_info.is_some() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs a cell; gives the content of its reply once everything that it published has come too.
-    async fn execute(
-        &mut self,
-        code: &str,
-        outputs: &mut Outputs,
-    ) -> anyhow::Result<Map<String, Value>> {
-        let content = json!({"code": code, "silent": false, "store_history": true, "user_expressions": {}, "allow_stdin": false, "stop_on_error": true});
-        let id = self.send(Channel::Shell, "execute_request", content)?;
-        let mut reply = None;
-        let mut idle = false;
-        loop {
-            let (channel, message) = self.receive().await?;
-            if message
-                .parent
-                .as_ref()
-                .is_none_or(|parent| parent.msg_id != id)
-            {
-                continue;
-            }
-            match (channel, message.header.msg_type.as_str()) {
-                (Channel::Shell, "execute_reply") => reply = Some(message.content),
-                (Channel::Iopub, "status") => {
-                    idle = message
-                        .content
-                        .get("execution_state")
-                        .is_some_and(|state| state == "idle");
-                }
-                (Channel::Iopub, msg_type) => outputs.add(msg_type, &message.content),
-                _ => {}
-            }
-            if let Some(reply) = reply.take_if(|_| idle) {
-                return Ok(reply);
-            }
-        }
-    }
-
-    fn send(&self, channel: Channel, msg_type: &str, content: Value) -> anyhow::Result<String> {
-        let header = Header::new(msg_type, &self.session, SystemTime::now());
-        let id = header.msg_id.clone();
-        let Value::Object(content) = content else {
-            bail!("the content of a {msg_type} must be an object")
-        };
-        let message = Message {
-            identities: Vec::new(),
-            header,
-            parent: None,
-            metadata: Map::new(),
-            content,
-            buffers: Vec::new(),
-        };
-        self.outbox.send(channel, message);
-        Ok(id)
-    }
-
-    /// Waits for the next message; `Err` when the kernel ends instead.
-    async fn receive(&mut self) -> anyhow::Result<(Channel, Message)> {
-        let ended = exit_of(&mut self.child);
-        tokio::select! {
-            // What it said before its end counts.
-            biased;
-            received = self.inbox.recv() => received.context("the sockets have closed"),
-            status = ended => bail!("the kernel ended ({status}); its own message stands above"),
-        }
-    }
-
-    /// Asks the kernel to end, and kills it when it does not.
-    async fn end(mut self) {
-        let asked = self.send(
-            Channel::Control,
-            "shutdown_request",
-            json!({"restart": false}),
-        );
-        if asked.is_err()
-            || time::timeout(KERNEL_END, exit_of(&mut self.child))
-                .await
-                .is_err()
-        {
-            tracing::warn!("the kernel did not end within {KERNEL_END:?}, and was killed");
-        }
-    }
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        kill(&mut self.child);
-    }
-}
-
-/// A kernel that we are not yet connected to; killed when dropped.
-struct Leader(Option<Child>);
-
-impl Leader {
-    async fn exit(&mut self) -> String {
-        match &mut self.0 {
-            Some(child) => exit_of(child).await,
-            None => "it was never started".to_owned(),
-        }
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            kill(child);
-        }
-    }
-}
-
-/// Waits until a process has ended; says how.
-async fn exit_of(child: &mut Child) -> String {
-    let mut looks = time::interval(Duration::from_millis(20));
-    loop {
-        looks.tick().await;
-        match child.try_wait() {
-            Ok(None) => {}
-            Ok(Some(status)) => return status.to_string(),
-            Err(error) => return error.to_string(),
-        }
-    }
-}
-
-/// Kills the kernel and what it started in its group.
-fn kill(child: &mut Child) {
-    // The group's number is that of its leader, and stays taken while one of its processes lives.
-    if let Ok(leader) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-    }
-    if let Err(error) = child.wait() {
-        tracing::warn!("cannot wait for the kernel's end: {error}");
-    }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time;
 
-use super::{Kernel, Outputs, bring_up_to_date, remove_transient};
+use super::client::{Kernel, Program};
+use super::{Outputs, bring_up_to_date, remove_transient};
 
 /// What tests run is nobody's history, and no progress of the user's.
 const FOR_TESTS: [(&str, &str); 2] = [
@@ -61,9 +62,10 @@ impl Session {
     /// As [`start`](Session::start).
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.end();
+        let program = Program::of_ours()?;
         let started = cores::limited_to(&self.cores, || {
             self.runtime
-                .block_on(Kernel::start(&self.folder, &FOR_TESTS))
+                .block_on(Kernel::start(&program, &self.folder, &FOR_TESTS))
         });
         self.kernel = Some(started?);
         // The first cell of a kernel waits for evcxr to start: no cell of anybody's shall pay for that with its patience.
@@ -80,9 +82,10 @@ impl Session {
         let kernel = self.kernel.as_mut().context("no kernel is running")?;
         let mut outputs = Outputs::default();
         // Made inside: a timer belongs to the runtime that it is made in.
-        let ended = self
-            .runtime
-            .block_on(async { time::timeout(patience, kernel.execute(code, &mut outputs)).await });
+        let ended = self.runtime.block_on(async {
+            let executed = kernel.execute(code, |msg_type, content| outputs.add(msg_type, content));
+            time::timeout(patience, executed).await
+        });
         match ended {
             Err(_) => return Ok(None),
             Ok(reply) => reply?,
@@ -99,7 +102,7 @@ impl Session {
 
     fn end(&mut self) {
         if let Some(kernel) = self.kernel.take() {
-            self.runtime.block_on(kernel.end());
+            self.runtime.block_on(kernel.end(false));
         }
     }
 }

@@ -123,6 +123,27 @@ pub const PARTS: &[Part] = &[
         },
     },
     Part {
+        name: "bench",
+        does: "the short form of `cargo bench --bench cells`, printed; no figure passes or fails",
+        needs: &["tools", "build"],
+        run: |place, log| {
+            let home = place.fresh("bench")?;
+            let mut command = place.test_command("cargo", &home)?;
+            command.args(["bench", "--bench", "cells", "--", "--short"]);
+            let said = log.run(&mut command, COMPILE)?;
+            if !said.status.success() {
+                return Err(format!("the bench ended with {}", said.status));
+            }
+            let table: Vec<&str> = said
+                .output
+                .lines()
+                .filter(|line| line.starts_with('|') || line.starts_with("threadbook "))
+                .collect();
+            println!("\n{}", table.join("\n"));
+            Ok(Tally::PASSED)
+        },
+    },
+    Part {
         name: "lessons",
         does: "every lesson is proven: its claims, checks and wrong solutions, on one core and on two",
         needs: &["tools", "build"],
