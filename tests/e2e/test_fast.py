@@ -199,6 +199,28 @@ def test_what_keeps_variables_is_not_compiled_with_each_cell(start):
     assert asks()
 
 
+def test_timing_tells_each_step_of_a_cell_and_they_add_up(fresh):
+    def steps(cell):
+        texts = [c["data"]["text/plain"] for c in cell.good().contents("display_data") + cell.contents("execute_result")]
+        lines = [line.split(" ms  ") for text in texts for line in text.splitlines() if " ms  " in line]
+        return [(float(took), what) for took, what in lines]
+
+    code = f"let sold = {time.time_ns()}u64;"
+    told = steps(fresh.execute(":timing\n" + code))
+    words = [what for _, what in told]
+    # A kernel's first cell may be compiled twice.
+    assert words[0].startswith("analyse") and words[-2:] == ["picture", "together"]
+    for step in ("compile and link, by rustc", "  of that: link, by cc", "load and run"):
+        assert step in words, words
+    alone = sum(took for took, what in told[:-1] if not what.startswith(" "))
+    assert abs(alone - told[-1][0]) < 0.1 * len(told), told
+    assert steps(fresh.execute(code)) == [], "it was asked of one cell"
+    fresh.execute(":timing on").good()
+    assert "compiled before: a copy of that library" in [what for _, what in steps(fresh.execute(code))]
+    assert steps(fresh.execute(":timing off")) == []
+    assert steps(fresh.execute("1 + 1")) == []
+
+
 def test_a_crate_of_the_learners_own_is_built_anew_when_it_changes(start, tmp_path):
     crate = tmp_path / "oven"
     (crate / "src").mkdir(parents=True)

@@ -33,6 +33,8 @@ pub enum Command {
     Snapshots(Option<bool>),
     /// Whether tools' answers and cells' libraries of earlier times are used. Without an argument only said.
     Fast(Option<bool>),
+    /// Whether cells tell how long their steps took. Without an argument this one does.
+    Timing(Option<bool>),
     /// Something of the course: a hint, a solution, the first text of an exercise, what is done.
     Course(Ask),
     /// What becomes of pictures.
@@ -130,6 +132,10 @@ const OURS: &[(&str, &str)] = &[
     (
         ":timeline save",
         "Write this cell's picture, or else the last one, to a file: a trace for Perfetto (.json) or a drawing (.svg). e.g. :timeline save trace.json",
+    ),
+    (
+        ":timing",
+        "Tell how long each step of this cell took: analysing, compiling, linking, running, drawing. Of all cells from now on: :timing on",
     ),
     (
         ":warnings",
@@ -250,6 +256,12 @@ fn parse(name: &str, argument: &str) -> Result<Option<Command>, String> {
         (":fast", "on") => Command::Fast(Some(true)),
         (":fast", "off") => Command::Fast(Some(false)),
         (":fast", _) => return Err(":fast takes `on` or `off`".into()),
+        (":timing", "") => Command::Timing(None),
+        (":timing", "on") => Command::Timing(Some(true)),
+        (":timing", "off") => Command::Timing(Some(false)),
+        (":timing", _) => {
+            return Err(":timing takes `on` or `off`, or nothing for this cell alone".into());
+        }
         (":snapshots", "") => Command::Snapshots(None),
         (":snapshots", "on") => Command::Snapshots(Some(true)),
         (":snapshots", "off") => Command::Snapshots(Some(false)),
@@ -305,11 +317,12 @@ const TIMELINE_TAKES: [&str; 9] = [
 ];
 
 /// What may stand behind the other commands of ours.
-const ARGUMENTS: [(&str, &[&str]); 5] = [
+const ARGUMENTS: [(&str, &[&str]); 6] = [
     (":timeline", &TIMELINE_TAKES),
     (":backtrace", &["full", "short"]),
     (":fast", &["on", "off"]),
     (":snapshots", &["on", "off"]),
+    (":timing", &["on", "off"]),
     (":warnings", &["on", "off"]),
 ];
 
@@ -460,6 +473,8 @@ mod tests {
             (":output_limit", Command::OutputLimit(None)),
             (":warnings off", Command::Warnings(Some(false))),
             (":fast off", Command::Fast(Some(false))),
+            (":timing", Command::Timing(None)),
+            (":timing on", Command::Timing(Some(true))),
             (":exit", Command::Quit),
             (":backtrace", Command::Backtrace(Backtrace::Short)),
             (":env A=", Command::Env("A".into(), String::new())),
@@ -525,7 +540,8 @@ mod tests {
             ))
         };
         for (text, want) in [
-            (":tim", of(0, &[":timeline"])),
+            (":tim", of(0, &[":timeline", ":timing"])),
+            (":timing ", of(8, &["on", "off"])),
             (":warnings off\n  :time", of(16, &[":timeline"])),
             (":timeline w", of(10, &["wall", "words"])),
             (":timeline live o", of(10, &["live on", "live off"])),

@@ -6,11 +6,14 @@ use super::deadlock::{self, Report};
 use super::hints::Hint;
 use super::live::Watched;
 use super::outcome::{Extras, Ran};
+use super::timing::{self, Began, Moments};
 use super::{Running, can_be_seen, compiling, exercises, hints, scoped, syntax, verdict};
 use crate::cell::{Event, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Form, Of};
+use crate::tools::Tools;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What a cell that mentions `stdin` is told where `/proc` does not say who waits in a read.
 const READS_ARE_NOT_SEEN: &str = "this system does not tell the kernel that a cell waits for input (/proc/<pid>/syscall cannot be read): \
@@ -25,6 +28,7 @@ impl Running {
         code: &str,
         learner: bool,
     ) -> Outcome {
+        let clock = Began::now();
         if self.context.is_none()
             && let Err(error) = self.start_context()
         {
@@ -42,7 +46,10 @@ impl Running {
                 };
             }
         };
-        let mut extras = Extras::default();
+        let mut extras = Extras {
+            times: self.times,
+            ..Extras::default()
+        };
         self.set_up_worker();
         self.course.begin(split.mark.as_ref());
         // These are about the picture of this cell, when it draws one.
@@ -61,6 +68,11 @@ impl Running {
                     };
                 }
             }
+        }
+        // Commands alone have no steps.
+        extras.times &= !split.rest.trim().is_empty() || extras.cell.is_some();
+        if extras.times {
+            Tools::want_timing(true);
         }
         // What an exercise begins with runs in the place of what it is to replace.
         let replaced = extras.cell.clone();
@@ -119,6 +131,7 @@ impl Running {
             extras.notes.push(scoped::note(&ends));
         }
         self.sync();
+        let drained = Instant::now();
         let mut record = self.shared.end();
         if record.takeover.is_some() && matches!(result, Err(Failure::Refused(_))) {
             // The supervisor made evcxr's call fail, so that evcxr keeps what the copy has.
@@ -146,6 +159,20 @@ impl Running {
         let mut drawn =
             self.pictures
                 .draw(&trace, &self.sources.lines_of(&trace), of, shown.is_some());
+        if extras.times {
+            let moments = Moments {
+                steps: Tools::took(),
+                began_to_run: record.began,
+                had_run: record.ended,
+                ran: timing::ran(&trace),
+                drained: Some(drained),
+                drawn: Some(Instant::now()),
+            };
+            Tools::want_timing(false);
+            let account = timing::account(clock, &moments);
+            let said = ("text/plain".to_owned(), account.into());
+            extras.answers.push(MimeBundle::from_iter([said]));
+        }
         self.naming.begin(0, self.pictures.known());
         if let Some(id) = shown
             && let Some(bundle) = drawn.picture.take()

@@ -34,6 +34,7 @@ mod stdin;
 mod streams;
 pub mod supervisor;
 mod syntax;
+mod timing;
 mod told;
 mod verdict;
 mod warnings;
@@ -218,6 +219,8 @@ struct Running {
     /// How many bytes a cell may show; `u64::MAX`: any number. The reader of the output looks here.
     output_limit: Arc<AtomicU64>,
     shows_warnings: bool,
+    /// Whether cells tell how long their steps took.
+    times: bool,
     /// What hints were about that were given.
     hinted: BTreeSet<String>,
     course: Course,

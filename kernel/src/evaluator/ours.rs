@@ -77,6 +77,18 @@ impl Running {
                     (_, false) => "cargo builds each cell".to_owned(),
                 }
             }
+            Ours::Timing(None) => {
+                extras.times = true;
+                return Ok(None);
+            }
+            Ours::Timing(Some(wanted)) => {
+                self.times = wanted;
+                extras.times = wanted;
+                match wanted {
+                    true => "each cell tells how long its steps took".to_owned(),
+                    false => "cells do not tell how long their steps took".to_owned(),
+                }
+            }
             Ours::Snapshots(wanted) => {
                 if let Some(wanted) = wanted {
                     self.trace.set_snapshots(wanted);

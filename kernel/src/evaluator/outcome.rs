@@ -27,6 +27,8 @@ pub(super) struct Extras {
     pub(super) notes: Vec<String>,
     /// The text that a command put in the place of the cell's.
     pub(super) cell: Option<String>,
+    /// Whether it is to tell how long its steps took.
+    pub(super) times: bool,
     /// What a command could not do, though the cell itself is good.
     pub(super) failed: Option<String>,
 }

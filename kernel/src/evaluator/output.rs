@@ -37,6 +37,8 @@ pub struct Record {
     pub begun: bool,
     /// When.
     pub began: Option<Instant>,
+    /// When it had run.
+    pub ended: Option<Instant>,
     /// It came to its end.
     pub end: Option<CellEnd>,
     /// Panics on the evaluating thread, as the prelude's hook saw them.
@@ -203,6 +205,7 @@ impl Reader {
                 let caught = {
                     let mut running = self.shared.lock();
                     running.record.end = Some(end);
+                    running.record.ended = Some(Instant::now());
                     if end.panicked {
                         Vec::new()
                     } else {

@@ -97,6 +97,7 @@ impl Running {
             worker_is_new: true,
             output_limit,
             shows_warnings: true,
+            times: false,
             hinted: BTreeSet::new(),
             course,
         };

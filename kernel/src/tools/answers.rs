@@ -90,7 +90,7 @@ fn is_about_the_toolchain(tool: Tool, words: &[&str]) -> bool {
             ["rustc", ..] => has("--print"),
             _ => false,
         },
-        Tool::Rustup => false,
+        Tool::Rustup | Tool::Linker => false,
     }
 }
 

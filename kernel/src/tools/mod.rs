@@ -12,6 +12,7 @@ mod cell_source;
 mod kept;
 mod place;
 mod replay;
+mod timing;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -21,6 +22,7 @@ use std::process::{Command, ExitCode};
 pub use kept::function_in;
 pub use place::{Tools, environment_of_the_learner};
 pub use replay::MESSAGES;
+pub use timing::Step;
 
 use place::Place;
 
@@ -33,6 +35,8 @@ pub enum Tool {
     Rustc,
     /// What chooses among toolchains.
     Rustup,
+    /// What makes a library of a cell's machine code. Only rustc is told of it, and only to learn how long it takes.
+    Linker,
 }
 
 impl Tool {
@@ -43,6 +47,7 @@ impl Tool {
             Tool::Cargo => "cargo",
             Tool::Rustc => "rustc",
             Tool::Rustup => "rustup",
+            Tool::Linker => "cc",
         }
     }
 
@@ -54,13 +59,20 @@ impl Tool {
 
 /// Which tool this process was called as; `None` when it was called by its own name, or nobody set the folder of links up.
 pub fn called_as() -> Option<Tool> {
-    let tool = Tool::of(&std::env::args_os().next()?)?;
+    let path = timing::called_by()?;
+    if timing::is_linker(&path) {
+        return Some(Tool::Linker);
+    }
+    let tool = Tool::of(path.as_os_str())?;
     Place::is_set_up().then_some(tool)
 }
 
 /// Does what this tool is asked to. Must be reached while the process has one thread.
 pub fn main(tool: Tool) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if tool == Tool::Linker {
+        return timing::link(&arguments);
+    }
     let place = match Place::read() {
         Ok(place) => place,
         Err(why) => {
@@ -86,18 +98,30 @@ pub fn main(tool: Tool) -> ExitCode {
         }
         match tool {
             Tool::Cargo => {
-                if let Some(code) = replay::build(&place, &arguments) {
-                    return code;
+                let what = arguments.first().and_then(|word| word.to_str());
+                let by = |done: &Option<replay::Built>| done.as_ref().map(|built| built.by);
+                let build = || replay::build(&place, &arguments);
+                if let Some(built) = timing::timed(&place, what.unwrap_or_default(), by, build) {
+                    return built.code;
                 }
             }
             Tool::Rustc => replay::note_call(&arguments),
-            Tool::Rustup => {}
+            Tool::Rustup | Tool::Linker => {}
         }
     }
     let Some(mut real) = command(&place, tool, &arguments) else {
         eprintln!("threadbook: there is no {} on PATH", tool.name());
         return ExitCode::from(127);
     };
+    let what = arguments.first().and_then(|word| word.to_str());
+    if let (Tool::Cargo, Some(what @ ("build" | "check"))) = (tool, what)
+        && timing::is_wanted(&place)
+    {
+        let status = timing::timed(&place, what, |_| Some("cargo"), || real.status());
+        let code = status.ok().and_then(|status| status.code());
+        let code = code.and_then(|code| u8::try_from(code).ok());
+        return code.map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     let why = real.exec();
     eprintln!(
         "threadbook: {} did not start: {why}",

@@ -8,6 +8,7 @@
 //!     library                        a link to std's sources, once they are there; see `prelude_home`
 //!     environment.json               what the kernel was started with, of what is changed here
 //!     off                            there after `:fast off`
+//!     timing, took, linker/cc        see `timing`
 //!     real.json                      where the real tools are, and where their answers are kept
 //! ```
 
@@ -146,6 +147,10 @@ impl Tools {
         }
     }
 
+    pub(super) fn folder() -> Option<&'static Path> {
+        TOOLS.get().map(WorkFolder::path)
+    }
+
     /// Removes the folder: the kernel ends.
     pub fn end() {
         if let Some(folder) = TOOLS.get() {
@@ -225,7 +230,7 @@ impl Place {
             let own = real.as_ref().and_then(|real| match tool {
                 Tool::Cargo => real.cargo.clone(),
                 Tool::Rustc => real.rustc.clone(),
-                Tool::Rustup => None,
+                Tool::Rustup | Tool::Linker => None,
             });
             let on_path = || {
                 env::split_paths(&path)

@@ -21,6 +21,7 @@ use super::answers::{Question, depends_on_ours_alone, settings_files};
 use super::cell_source::lean;
 use super::kept::Kept;
 use super::place::Place;
+use super::timing;
 
 /// evcxr's name for the crate of a cell.
 const CRATE: &str = "ctx";
@@ -78,6 +79,7 @@ impl Call {
                 arguments.push(OsString::from(word));
             }
         }
+        arguments.extend(timing::linker(place, &self.arguments));
         let mut command = super::command(place, Tool::Rustc, &arguments)?;
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.envs(environment).stdin(Stdio::null());
@@ -213,8 +215,15 @@ fn compile(call: &Call, place: &Place, source: &[u8], shown: bool) -> Option<Out
     output.ok()
 }
 
+/// What came of a build.
+pub(super) struct Built {
+    pub(super) code: ExitCode,
+    /// Who did it: `rustc`, `cargo`; `kept` for a library of an earlier time.
+    pub(super) by: &'static str,
+}
+
 /// Builds or checks the cell as cargo would. `None`: let cargo do it.
-pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
+pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<Built> {
     let command = arguments.first()?.to_str()?;
     let work = place.work()?;
     if !matches!(command, "build" | "check") || std::env::current_dir().ok()? != work {
@@ -225,7 +234,8 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
     let state = state_of(place, arguments)?;
     let note = note_of(place, command, &state)?;
     let Some(call) = Call::read(&note, place) else {
-        return cargo(place, arguments, &note);
+        let code = cargo(place, arguments, &note)?;
+        return Some(Built { code, by: "cargo" });
     };
     let source = fs::read(work.join("src/lib.rs")).ok()?;
     let out = call.out_folder()?;
@@ -234,6 +244,7 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
         .then(|| Kept::of(&place.answers()?.join("cells"), command, &state, &source))
         .flatten();
     let known = kept.as_ref().and_then(|kept| kept.take(&library));
+    let by = if known.is_some() { "kept" } else { "rustc" };
     let (messages, done) = match known {
         Some(known) => known,
         None => {
@@ -309,11 +320,12 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<ExitCode> {
             .write_all(line)
             .and_then(|()| stderr.write_all(b"\n"));
     }
-    Some(if done {
+    let code = if done {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(101)
-    })
+    };
+    Some(Built { code, by })
 }
 
 /// Lets cargo build, and the compiler note its call. The note is kept only when cargo is content: a build that failed may have had another reason.
