@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+// rust-analyzer makes millions of small things, at each start of a kernel: see ARCHITECTURE.md, decision 56.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Rust's tools are looked for here: see `threadbook::tools`.
     if let Some(tool) = threadbook::tools::called_as() {
