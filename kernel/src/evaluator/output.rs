@@ -6,7 +6,7 @@
 use super::backtrace;
 use super::budget::Budget;
 use super::channel::{CellEnd, Death, Packet, Receiver};
-use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
+use super::copies::{self, LostCopy, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
 use super::late::{self, Cells};
 use super::live::Live;
@@ -63,6 +63,8 @@ pub struct Record {
     pub out_of_memory: Option<OutOfMemory>,
     /// A copy went on in its place.
     pub takeover: Option<Takeover>,
+    /// A copy was to go on, and died too.
+    pub lost_copy: Option<LostCopy>,
     /// No copy was made at its end.
     pub no_snapshot: Option<NoSnapshot>,
     /// The last line on standard error that was not empty.
@@ -214,7 +216,12 @@ impl Reader {
                 }
             }
             Packet::Died(death) => {
-                self.shared.lock().record.death = Some(death);
+                {
+                    let record = &mut self.shared.lock().record;
+                    record.death = Some(death);
+                    // That was of the process which is dead now: what goes on after this one has yet to be told.
+                    record.takeover = None;
+                }
                 // The next worker counts its cells, and its messages, from the beginning.
                 self.parts.clear();
                 self.cells.forget_numbers();
@@ -262,6 +269,8 @@ impl Reader {
             self.shared.lock().record.interrupted = Some(report);
         } else if let Some(takeover) = Takeover::parse(json) {
             self.takeover(takeover);
+        } else if let Some(lost) = LostCopy::parse(json) {
+            self.shared.lock().record.lost_copy = Some(lost);
         } else if let Some(none) = NoSnapshot::parse(json) {
             self.shared.lock().record.no_snapshot = Some(none);
         } else if let Some(out) = OutOfMemory::parse(json) {

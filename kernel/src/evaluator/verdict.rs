@@ -200,11 +200,15 @@ fn lost_by_moving(moved: &[String]) -> impl Iterator<Item = String> {
 }
 
 /// What is kept and lost when the process died.
-fn after_death(takeover: Option<&Takeover>) -> String {
-    match takeover.map(Takeover::lost) {
-        None => LOST.into(),
-        Some(None) => KEPT.into(),
-        Some(Some(lost)) => format!("{KEPT}; {lost}"),
+fn after_death(record: &Record) -> String {
+    match (
+        record.takeover.as_ref().map(Takeover::lost),
+        record.lost_copy,
+    ) {
+        (Some(None), _) => KEPT.into(),
+        (Some(Some(lost)), _) => format!("{KEPT}; {lost}"),
+        (None, None) => LOST.into(),
+        (None, Some(copy)) => format!("{LOST}; {}", copy.told()),
     }
 }
 
@@ -212,7 +216,7 @@ fn after_death(takeover: Option<&Takeover>) -> String {
 pub fn of_a_dead_worker(ran: &Ran) -> CellError {
     let record = &ran.record;
     let death = record.death;
-    let next = &after_death(record.takeover.as_ref());
+    let next = &after_death(record);
     if ran.interrupted {
         return error(
             "Interrupted",

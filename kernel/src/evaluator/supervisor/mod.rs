@@ -10,6 +10,7 @@ mod memory;
 mod snapshots;
 
 use super::channel::{CellEnd, Channel, Death, Packet};
+use super::copies::LostCopy;
 use super::scan::{COMPLETE, Found, Scanner};
 use fork::{Forked, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -432,7 +433,12 @@ impl Supervisor<'_> {
         self.snapshots.receive(self.worker.snapshots.as_fd())?;
         let found = self.scanner.give_up(true);
         self.tell(found)?;
-        self.output.send(&Packet::Died(death))?;
+        self.output.send(&if self.taking_over {
+            // How the cell's own process died is known already, and it is what the learner's code did.
+            Packet::Mark(LostCopy::mark(death))
+        } else {
+            Packet::Died(death)
+        })?;
         if self.ending {
             return Ok(false);
         }
