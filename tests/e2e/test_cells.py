@@ -75,6 +75,43 @@ def test_cell_that_does_not_compile_changes_nothing(kernel):
     assert kernel.execute("kept + 1").good().result == "42"
 
 
+@pytest.mark.parametrize(
+    "code, line, words",
+    [
+        ("}}}}", 1, "this `}` closes nothing"),
+        ("\n};let fine = 1;{", 2, "this `}` closes nothing"),
+        ("/* never\nclosed", 1, "comment"),
+        ("let fine = 1;\nlet = fine;", 2, "after `let`"),
+        ("let fine = 1;\nlet more =\n\n", 2, "in the middle of this `let`"),
+        ("let fine = 1;\nlet f = ||", 2, "in the middle of this `let`"),
+    ],
+)
+def test_text_that_evcxr_would_leave_out_is_red(kernel, code, line, words):
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute(code)
+    assert cell.error["ename"] == "Compile" and words in cell.error["evalue"], str(cell)
+    assert says_line(cell.traceback, line), cell.traceback
+    assert kernel.execute("kept + 1").good().result == "42"
+
+
+def test_a_return_that_would_lose_a_variable_is_red_and_ends_no_later_cell(kernel):
+    """evcxr takes the variable for kept, and every later cell of the notebook would abort."""
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute("let Some(loaf) = None::<u8> else { return };")
+    assert cell.error["ename"] == "Compile" and "before `loaf` is kept" in cell.error["evalue"], str(cell)
+    assert "a cell is no function" in cell.traceback
+    assert kernel.execute("kept + 1").good().result == "42"
+    # Where nothing is lost it ends the cell, as one may expect; and one of a function or a closure is another matter.
+    assert kernel.execute('println!("here");\nif kept > 1 { return; }\nprintln!("not here");').good().stdout == "here\n"
+    assert kernel.execute("fn first(n: u32) -> u32 { if n > 1 { return 2; } 1 }\nlet two = first(3);\nlet all: Vec<u32> = (0..2).map(|n| { return n + two; }).collect();\nall").good().result == "[2, 3]"
+    assert kernel.execute("(kept, two)").good().result == "(41, 2)"
+
+
+def test_a_variable_whose_value_never_comes_ends_with_its_cell(kernel):
+    cell = kernel.execute('let served = loop {\n    println!("once");\n    panic!("burnt")\n};')
+    assert cell.stdout == "once\n" and cell.error["ename"] == "Panic" and says_line(cell.traceback, 3), str(cell)
+
+
 @pytest.mark.parametrize("call, line", [('bake("rye")', 1), ('{ bake("rye") }', 1), ('// a comment\nbake("rye") // and another', 2), ('let n = bake(1);\nbake("rye")', 2)])
 def test_a_wrong_argument_in_the_last_line_is_named(kernel, call, line):
     """Not only "function defined here", which is all that evcxr leaves of it."""

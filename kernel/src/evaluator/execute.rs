@@ -6,7 +6,7 @@ use super::deadlock::{self, Report};
 use super::hints::Hint;
 use super::live::Watched;
 use super::outcome::{Extras, Ran};
-use super::{Running, can_be_seen, compiling, exercises, hints, scoped, syntax, verdict};
+use super::{Running, can_be_seen, compiling, dropped, exercises, hints, scoped, syntax, verdict};
 use crate::cell::{Event, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Form, Of};
 use std::collections::BTreeSet;
@@ -92,7 +92,10 @@ impl Running {
                 so_far: self.pictures.so_far(),
             });
         }
-        let (mut result, mut ends) = self.run_whatever_it_keeps(code);
+        let (mut result, mut ends) = match dropped::refusal(code) {
+            Some(refusal) => (Err(Failure::Compile(vec![refusal])), BTreeSet::new()),
+            None => self.run_whatever_it_keeps(code),
+        };
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
             (self.events)(Event::Stream {
@@ -232,6 +235,7 @@ impl Running {
                     .filter_map(|error| scoped::refused_variable(&error.message))
                     .map(str::to_owned)
                     .chain(scoped::closures_at(&code, errors))
+                    .chain(scoped::endless_at(&code, errors))
                     .collect(),
                 _ => Vec::new(),
             };

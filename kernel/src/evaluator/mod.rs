@@ -13,9 +13,11 @@ mod context;
 mod copies;
 mod deadlock;
 mod diagnostics;
+mod dropped;
 mod execute;
 mod exercises;
 mod first_cell;
+mod guarded;
 mod hints;
 mod late;
 mod live;
@@ -40,7 +42,7 @@ mod warnings;
 mod words;
 pub mod worker;
 
-use crate::cell::{Event, Job, MimeBundle};
+use crate::cell::{Completions, Event, Job, MimeBundle, Outcome};
 use crate::course::Course;
 use crate::picture::Pictures;
 use crate::prelude_home::{PreludeHome, WorkFolder};
@@ -49,6 +51,7 @@ use channel::{Channel, Packet};
 use compilers::kill_compilers;
 use context::{Context, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
+use guarded::guarded;
 use live::Live;
 use naming::Naming;
 use nix::sys::signal::{Signal, kill};
@@ -232,55 +235,92 @@ impl Running {
 
     fn serve(mut self, tasks: &mpsc::Receiver<Task>) {
         while let Ok(Task::Do(job)) = tasks.recv() {
-            let event = match job {
-                Job::Execute {
-                    job,
-                    execution_count,
-                    code,
-                    allow_stdin,
-                } => {
-                    self.stdin.begin(job, allow_stdin);
-                    let outcome = self.execute(job, execution_count, &code, allow_stdin);
-                    self.stdin.end();
-                    Event::Finished { job, outcome }
-                }
-                Job::Complete { job, code, cursor } => {
-                    let ours = commands::complete(&code, cursor);
-                    let answer = self
-                        .context
-                        .as_mut()
-                        .and_then(|context| context.complete(&code, cursor));
-                    let (mut start, end, mut matches) =
-                        answer.unwrap_or((cursor, cursor, Vec::new()));
-                    if let Some((begins, ours)) = ours {
-                        // Behind a command's name only we know what may stand.
-                        matches.retain(|theirs| start == begins && !ours.contains(theirs));
-                        matches.extend(ours);
-                        matches.sort_by(|a, b| a.text.cmp(&b.text));
-                        start = begins;
-                    }
-                    Event::Completed {
-                        job,
-                        start,
-                        end,
-                        matches,
-                    }
-                }
-                Job::Inspect { job, code, cursor } => {
-                    let answer = self
-                        .context
-                        .as_mut()
-                        .and_then(|context| context.inspect(&code, cursor));
-                    let bundle = answer.map(|(plain, html)| {
-                        MimeBundle::from_iter([
-                            ("text/plain".to_owned(), plain.into()),
-                            ("text/html".to_owned(), html.into()),
-                        ])
-                    });
-                    Event::Inspected { job, bundle }
-                }
-            };
+            let event = guarded(|| self.event_of(&job)).unwrap_or_else(|why| {
+                tracing::error!(why, ?job, "the evaluator panicked");
+                self.give_up(&job, &why)
+            });
             (self.events)(event);
+        }
+    }
+
+    /// Does a job.
+    fn event_of(&mut self, job: &Job) -> Event {
+        match job {
+            &Job::Execute {
+                job,
+                execution_count,
+                ref code,
+                allow_stdin,
+            } => {
+                self.stdin.begin(job, allow_stdin);
+                let outcome = self.execute(job, execution_count, code, allow_stdin);
+                self.stdin.end();
+                Event::Finished { job, outcome }
+            }
+            &Job::Complete {
+                job,
+                ref code,
+                cursor,
+            } => {
+                let ours = commands::complete(code, cursor);
+                let mut found = self
+                    .context
+                    .as_mut()
+                    .and_then(|context| context.complete(code, cursor));
+                if let Some((begins, ours)) = ours {
+                    let found = found.get_or_insert(Completions {
+                        start: cursor,
+                        end: cursor,
+                        matches: Vec::new(),
+                    });
+                    // Behind a command's name only we know what may stand.
+                    let start = found.start;
+                    found
+                        .matches
+                        .retain(|theirs| start == begins && !ours.contains(theirs));
+                    found.matches.extend(ours);
+                    found.matches.sort_by(|a, b| a.text.cmp(&b.text));
+                    found.start = begins;
+                }
+                Event::Completed { job, found }
+            }
+            &Job::Inspect {
+                job,
+                ref code,
+                cursor,
+            } => {
+                let answer = self
+                    .context
+                    .as_mut()
+                    .and_then(|context| context.inspect(code, cursor));
+                let bundle = answer.map(|(plain, html)| {
+                    MimeBundle::from_iter([
+                        ("text/plain".to_owned(), plain.into()),
+                        ("text/html".to_owned(), html.into()),
+                    ])
+                });
+                Event::Inspected { job, bundle }
+            }
+        }
+    }
+
+    /// Ends a job in whose middle our own code panicked. evcxr's panics do not come here: they are caught where it is called, and its context is made anew.
+    fn give_up(&mut self, job: &Job, why: &str) -> Event {
+        match *job {
+            Job::Execute { job, .. } => {
+                self.stdin.end();
+                self.sync();
+                self.live.end();
+                self.shared.end();
+                self.interrupted.store(false, Ordering::SeqCst);
+                let outcome = Outcome {
+                    error: Some(verdict::gave_up(why)),
+                    ..Outcome::default()
+                };
+                Event::Finished { job, outcome }
+            }
+            Job::Complete { job, .. } => Event::Completed { job, found: None },
+            Job::Inspect { job, .. } => Event::Inspected { job, bundle: None },
         }
     }
 

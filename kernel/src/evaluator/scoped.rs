@@ -8,6 +8,7 @@ use super::diagnostics::Diagnostic;
 use super::syntax::{Part, parts};
 use ra_ap_syntax::AstNode;
 use ra_ap_syntax::ast::{self, HasName};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The variable that a refusal of evcxr's is about.
@@ -43,6 +44,43 @@ pub fn closures_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
         .flat_map(bound)
         .map(|(name, _)| name)
         .collect()
+}
+
+/// The variables whose values never come, such as that of `let x = loop {…};`. evcxr cannot write their type `!` on the stable compiler, and of the refusal
+/// that it gets passes on the warnings alone, one of which points at what comes to no end.
+pub fn endless_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
+    if errors.iter().any(|error| error.json["level"] != "warning") {
+        return Vec::new();
+    }
+    // evcxr finds no places for warnings with more than one, but the compiler gives the lines themselves, which nobody changes.
+    let lines: Vec<&str> = errors
+        .iter()
+        .filter(|error| error.code.as_deref() == Some("unreachable_code"))
+        .filter_map(|error| error.json["spans"].as_array())
+        .flatten()
+        .filter(|span| span["is_primary"] != true)
+        .filter_map(|span| as_it_was_written(span)["text"][0]["text"].as_str())
+        .map(str::trim)
+        .collect();
+    let has = |part: &Part| {
+        let mut own = text[part.range.clone()].lines().map(str::trim);
+        own.any(|line| !line.is_empty() && lines.contains(&line))
+    };
+    parts(text)
+        .iter()
+        .filter(|part| has(part))
+        .flat_map(bound)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Of a place inside a macro such as `panic!`, the place where it is called.
+fn as_it_was_written(span: &Value) -> &Value {
+    std::iter::successors(Some(span), |span| {
+        Some(&span["expansion"]["span"]).filter(|call| !call.is_null())
+    })
+    .last()
+    .unwrap_or(span)
 }
 
 /// The byte at a line and a column, both from 1.
@@ -205,6 +243,39 @@ mod tests {
         assert_eq!(closures_at(cell, &[error(2, 12)]), ["both"]);
         assert_eq!(closures_at(cell, &[error(3, 15)]), Vec::<String>::new());
         assert_eq!(closures_at(cell, &[error(9, 9)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_value_that_never_comes_is_found_by_the_warning_that_is_left() {
+        let of = |level: &str, code: &str| Diagnostic {
+            json: serde_json::json!({ "level": level, "spans": [
+                { "is_primary": true, "text": [{ "text": "evcxr_variable_store.put_variable::<!>(stringify!(x), x);" }] },
+                { "is_primary": false, "text": [{ "text": "  let x = loop {" }, { "text": "};" }] },
+            ]}),
+            message: "unreachable statement".into(),
+            code: Some(code.into()),
+            hint: None,
+            spans: Vec::new(),
+        };
+        let cell = "let a = 1;\nlet x = loop {\n};";
+        let inside = |message: Diagnostic| {
+            let mut message = message;
+            let call = message.json["spans"][1].take();
+            message.json["spans"][1] = serde_json::json!({ "is_primary": false, "text": [{ "text": "$crate::panic" }],
+                "expansion": { "span": { "text": [], "expansion": { "span": call } } } });
+            message
+        };
+        let warning = || of("warning", "unreachable_code");
+        assert_eq!(endless_at(cell, &[warning()]), ["x"]);
+        assert_eq!(endless_at(cell, &[inside(warning())]), ["x"]);
+        let others = [
+            vec![],
+            vec![of("warning", "unused_variables")],
+            vec![warning(), of("error", "E0308")],
+        ];
+        for other in others {
+            assert_eq!(endless_at(cell, &other), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -305,6 +305,15 @@ pub fn broken(message: &str) -> CellError {
     )
 }
 
+/// The error of a cell in whose middle the kernel's own code broke.
+pub fn gave_up(message: &str) -> CellError {
+    error(
+        "Kernel",
+        &format!("the kernel failed: {}", first_line(message)),
+        "a mistake of the kernel's and not of the cell's, which may have run; the variables of earlier cells are kept",
+    )
+}
+
 fn error(ename: &str, evalue: &str, next: &str) -> CellError {
     CellError {
         ename: ename.into(),
