@@ -42,7 +42,7 @@ mod warnings;
 mod words;
 pub mod worker;
 
-use crate::cell::{Completions, Event, Job, MimeBundle, Outcome};
+use crate::cell::{Completions, Event, Job, JobId, MimeBundle, Outcome};
 use crate::course::Course;
 use crate::picture::Pictures;
 use crate::prelude_home::{PreludeHome, WorkFolder};
@@ -65,7 +65,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stdin::Stdin;
 pub use stdin::can_be_seen;
 
@@ -140,6 +140,9 @@ impl Evaluator {
 
     /// Queues a job.
     pub fn submit(&self, job: Job) {
+        if let Job::Execute { job, .. } = job {
+            self.shared.give(job);
+        }
         // The thread is gone only when it said that it is broken, or at the end.
         let _ = self.jobs.send(Task::Do(job));
     }
@@ -157,9 +160,16 @@ impl Evaluator {
         if self.shared.is_in_worker() {
             self.interrupted.store(true, Ordering::SeqCst);
             self.signal_supervisor(supervisor::INTERRUPT);
-        } else if self.shared.is_compiling() {
-            self.interrupted.store(true, Ordering::SeqCst);
-            kill_compilers();
+        } else if let Some(job) = self.shared.before_it_runs() {
+            let (shared, worker) = (self.shared.clone(), Arc::clone(&self.worker));
+            let interrupted = Arc::clone(&self.interrupted);
+            let ended = std::thread::Builder::new()
+                .name("interrupt".into())
+                .spawn(move || end_before_it_runs(job, &shared, &worker, &interrupted));
+            if let Err(error) = ended {
+                tracing::warn!(%error, "an interrupt reaches only the compiler that runs now");
+                kill_compilers(|| true);
+            }
         }
     }
 
@@ -168,7 +178,7 @@ impl Evaluator {
         let _ = self.jobs.send(Task::Stop);
         self.interrupted.store(true, Ordering::SeqCst);
         // Whatever it is doing, it is to stop: also the worker's start, or a thread that a cell left behind.
-        kill_compilers();
+        kill_compilers(|| true);
         // The supervisor ends the worker's whole group, reaps it, and says so.
         self.signal_supervisor(Signal::SIGTERM);
         let thread = self
@@ -184,10 +194,38 @@ impl Evaluator {
     }
 
     fn signal_supervisor(&self, signal: Signal) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(supervisor) = worker.as_ref().and_then(WorkerHandle::supervisor) {
-            let _ = kill(supervisor, signal);
-        }
+        signal_supervisor(&self.worker, signal);
+    }
+}
+
+fn signal_supervisor(worker: &Mutex<Option<WorkerHandle>>, signal: Signal) {
+    let worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(supervisor) = worker.as_ref().and_then(WorkerHandle::supervisor) {
+        let _ = kill(supervisor, signal);
+    }
+}
+
+/// Ends a cell that was interrupted before its code runs. At that moment evcxr may be between two compilers, or rust-analyzer at work, which nothing can
+/// stop: so whatever compiler it starts is ended until the cell is over, and if it comes to run all the same, it is interrupted there.
+fn end_before_it_runs(
+    job: JobId,
+    shared: &Shared,
+    worker: &Mutex<Option<WorkerHandle>>,
+    interrupted: &AtomicBool,
+) {
+    const FIRST: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_millis(50);
+    let is_before = || shared.before_it_runs() == Some(job);
+    let mut pause = FIRST;
+    // Each time, since the cell forgets older interrupts when it begins.
+    while shared.if_before_it_runs(job, || interrupted.store(true, Ordering::SeqCst)) {
+        kill_compilers(is_before);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST);
+    }
+    if shared.is_in_worker_of(job) {
+        interrupted.store(true, Ordering::SeqCst);
+        signal_supervisor(worker, supervisor::INTERRUPT);
     }
 }
 
@@ -239,6 +277,9 @@ impl Running {
                 tracing::error!(why, ?job, "the evaluator panicked");
                 self.give_up(&job, &why)
             });
+            if let Event::Finished { .. } = event {
+                self.shared.give_back();
+            }
             (self.events)(event);
         }
     }

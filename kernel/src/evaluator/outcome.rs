@@ -86,7 +86,14 @@ impl Running {
             Err(Failure::Refused(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
                 let (generated, map) = self.generated();
-                Some(diagnostics::error(diagnostics, &map, &generated, cell))
+                let messages = warnings::of_the_last_build(self.folder.path());
+                Some(diagnostics::error(
+                    diagnostics,
+                    messages.as_deref(),
+                    &map,
+                    &generated,
+                    cell,
+                ))
             }
             Err(Failure::Refused(message)) => Some(verdict::refused(message)),
             Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(ran)),

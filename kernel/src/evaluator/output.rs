@@ -74,10 +74,19 @@ pub struct Record {
 /// What the evaluator and the reading thread both touch.
 #[derive(Debug, Default)]
 pub struct Running {
+    /// The cell that the evaluator was given and has not given back.
+    given: Option<JobId>,
     job: Option<JobId>,
     /// The job that is under way, or that was last.
     latest: Option<JobId>,
     record: Record,
+}
+
+impl Running {
+    fn before_it_runs(&self) -> Option<JobId> {
+        let has_begun = self.job == self.given && self.record.begun;
+        self.given.filter(|_| !has_begun)
+    }
 }
 
 /// A shared handle to [`Running`].
@@ -91,18 +100,29 @@ impl Shared {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The evaluator was given a cell.
+    pub fn give(&self, job: JobId) {
+        self.lock().given = Some(job);
+    }
+
+    /// The evaluator gives its cell back.
+    pub fn give_back(&self) {
+        self.lock().given = None;
+    }
+
     /// Output belongs to this job from now on.
     pub fn begin(&self, job: JobId) {
-        *self.lock() = Running {
-            job: Some(job),
-            latest: Some(job),
-            record: Record::default(),
-        };
+        let mut running = self.lock();
+        running.given = Some(job);
+        running.job = Some(job);
+        running.latest = Some(job);
+        running.record = Record::default();
     }
 
     /// The job is over; gives its record. Call it when a sync has come back.
     pub fn end(&self) -> Record {
         let mut running = self.lock();
+        running.given = None;
         running.job = None;
         std::mem::take(&mut running.record)
     }
@@ -113,10 +133,25 @@ impl Shared {
         running.job.is_some() && running.record.begun && running.record.end.is_none()
     }
 
-    /// Whether a cell's job is under way and the worker has not been told of it yet.
-    pub fn is_compiling(&self) -> bool {
+    /// Whether the worker runs this job's code at this moment.
+    pub fn is_in_worker_of(&self, job: JobId) -> bool {
         let running = self.lock();
-        running.job.is_some() && !running.record.begun
+        running.job == Some(job) && running.record.begun && running.record.end.is_none()
+    }
+
+    /// The cell that the evaluator has, and of which the worker has not been told: it waits, is read or compiled.
+    pub fn before_it_runs(&self) -> Option<JobId> {
+        self.lock().before_it_runs()
+    }
+
+    /// Does `act` if that cell is `job`, and before it can be another; gives whether it is.
+    pub fn if_before_it_runs(&self, job: JobId, act: impl FnOnce()) -> bool {
+        let running = self.lock();
+        let is_before = running.before_it_runs() == Some(job);
+        if is_before {
+            act();
+        }
+        is_before
     }
 
     /// Whether the worker has been told to run the cell of the current job.

@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_closure_with_a_name_is_found_and_one_without_is_left_alone() {
         let error = |line, column| Diagnostic {
-            json: serde_json::Value::Null,
+            json: Value::Null,
             message: "closure may outlive".into(),
             code: Some("E0373".into()),
             hint: None,
