@@ -107,6 +107,28 @@ def test_a_return_that_would_lose_a_variable_is_red_and_ends_no_later_cell(kerne
     assert kernel.execute("(kept, two)").good().result == "(41, 2)"
 
 
+def test_a_cell_on_which_rust_analyzer_panics_is_red_and_the_next_one_runs(kernel):
+    kernel.execute("let kept = 41;").good()
+    # From https://github.com/rust-lang/rust-analyzer/pull/23367: its trait solver panics where it comes back to itself.
+    cell = kernel.execute(
+        "trait Sized2 { const N: usize; }\n"
+        "struct A<const N: usize>;\n"
+        "impl<const N: usize> Sized2 for A<N> { const N: usize = N; }\n"
+        "const fn size<T: Sized2>() -> usize { T::N }\n"
+        "struct B<const N: usize>;\n"
+        "impl<const N: usize> Sized2 for B<N> where A<{ size::<A<3>>() }>: Sized2 { const N: usize = 0; }\n"
+        "fn need<T: Sized2>() -> u8 { 1 }\n"
+        'println!("ran");\nlet loaf = need::<B<1>>();'
+    )
+    assert cell.error["ename"] == "Kernel" and "evcxr failed" in cell.error["evalue"], str(cell)
+    assert "panicked" in kernel.log.read_text(errors="replace") and cell.stdout == ""
+    assert "nothing of earlier cells is lost" in cell.traceback, cell.traceback
+    # Variables, the prelude's threads and rust-analyzer's types are there as before.
+    assert kernel.execute("kept + 1").good().result == "42"
+    assert kernel.execute("let many = vec![kept];\nspawn(move || many.len()).join().unwrap()").good().result == "1"
+    assert kernel.execute("loaf").error["ename"] == "E0425"
+
+
 def test_a_variable_whose_value_never_comes_ends_with_its_cell(kernel):
     cell = kernel.execute('let served = loop {\n    println!("once");\n    panic!("burnt")\n};')
     assert cell.stdout == "once\n" and cell.error["ename"] == "Panic" and says_line(cell.traceback, 3), str(cell)

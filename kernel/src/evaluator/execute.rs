@@ -3,6 +3,7 @@
 use super::commands::{self, Command as Ours, Timeline};
 use super::context::{Context, Failure};
 use super::deadlock::{self, Report};
+use super::first_cell::WARM_CELL;
 use super::hints::Hint;
 use super::live::Watched;
 use super::outcome::{Extras, Ran};
@@ -176,8 +177,7 @@ impl Running {
             });
         }
         if let Err(Failure::Crashed(message)) = &result {
-            tracing::error!(message, "evcxr panicked; its context is made anew");
-            self.context = None;
+            self.after_a_crash(message, record.begun);
         }
         let left = self.context.as_ref().map(Context::variables);
         let moved = match (variables, left) {
@@ -199,6 +199,18 @@ impl Running {
             learner,
         });
         self.outcome(job, result, &ran, &cell, drawn, extras, judged)
+    }
+
+    /// evcxr, or rust-analyzer in it, panicked over a cell. Before the cell ran evcxr has changed nothing that it keeps, and rust-analyzer mostly panics over
+    /// that text alone: so another cell is tried, and only if it fails is the context dropped, with all variables.
+    fn after_a_crash(&mut self, message: &str, has_run: bool) {
+        let is_sound = !has_run && self.run(WARM_CELL).is_ok();
+        self.sync();
+        self.shared.end();
+        tracing::error!(message, is_sound, "evcxr panicked");
+        if !is_sound {
+            self.context = None;
+        }
     }
 
     /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.

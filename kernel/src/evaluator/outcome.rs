@@ -97,6 +97,9 @@ impl Running {
             }
             Err(Failure::Refused(message)) => Some(verdict::refused(message)),
             Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(ran)),
+            Err(Failure::Crashed(message)) if self.context.is_some() => {
+                Some(verdict::stumbled(message))
+            }
             Err(Failure::Crashed(message)) => Some(verdict::broken(message)),
         };
         if let Ok(bundle) = result

@@ -305,6 +305,15 @@ pub fn broken(message: &str) -> CellError {
     )
 }
 
+/// The error of a cell over which evcxr broke before it ran, and after which it goes on.
+pub fn stumbled(message: &str) -> CellError {
+    error(
+        "Kernel",
+        &format!("evcxr failed: {}", first_line(message)),
+        "nothing ran, and nothing of earlier cells is lost; it failed while it looked for the types of this cell's variables: write them, or divide the cell",
+    )
+}
+
 /// The error of a cell in whose middle the kernel's own code broke.
 pub fn gave_up(message: &str) -> CellError {
     error(
