@@ -107,6 +107,26 @@ def test_a_return_that_would_lose_a_variable_is_red_and_ends_no_later_cell(kerne
     assert kernel.execute("(kept, two)").good().result == "(41, 2)"
 
 
+@pytest.mark.parametrize(
+    "name, code, value",
+    [
+        ("grid", "let grid = [[0_u8; 2_usize.pow(3)]; 2];\nlet all = grid.len() * grid[0].len();\nall", "16"),
+        ("bytes", 'let bytes = include_bytes!("/proc/self/comm");\nlet all = bytes.is_empty();\nall', "false"),
+    ],
+)
+def test_an_array_of_a_length_that_rust_analyzer_cannot_tell_stops_no_later_cell(kernel, name, code, value):
+    """evcxr writes `[u8; _]` into all of them."""
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute(code).good()
+    shown = [content["data"].get("text/plain", "") for content in cell.contents("display_data") + cell.contents("execute_result")]
+    assert value in shown and any(f"`{name}` ends with this cell" in text for text in shown), str(cell)
+    assert kernel.execute("(kept, all)").good().result == f"(41, {value})"
+    assert kernel.execute(f"&{name};").error["ename"] == "E0425"
+    # One that has its type is kept.
+    kernel.execute("let typed: [u8; 8] = [1; 2_usize.pow(3)];").good()
+    assert kernel.execute("typed.len()").good().result == "8"
+
+
 def test_a_cell_on_which_rust_analyzer_panics_is_red_and_the_next_one_runs(kernel):
     kernel.execute("let kept = 41;").good()
     # From https://github.com/rust-lang/rust-analyzer/pull/23367: its trait solver panics where it comes back to itself.

@@ -7,7 +7,9 @@ use super::first_cell::WARM_CELL;
 use super::hints::Hint;
 use super::live::Watched;
 use super::outcome::{Extras, Ran};
-use super::{Running, can_be_seen, compiling, dropped, exercises, hints, scoped, syntax, verdict};
+use super::{
+    Running, can_be_seen, compiling, dropped, exercises, hints, scoped, syntax, untyped, verdict,
+};
 use crate::cell::{Event, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Form, Of};
 use std::collections::BTreeSet;
@@ -233,11 +235,21 @@ impl Running {
         let mut code = text.to_owned();
         loop {
             // A cell of commands of ours alone has nothing left.
-            let result = match code.trim() {
+            let mut result = match code.trim() {
                 "" => Ok(MimeBundle::default()),
                 _ => self.run(&code),
             };
+            let mut untyped = Vec::new();
+            if matches!(result, Err(Failure::Refused(_))) {
+                // The supervisor may have made evcxr's call fail, and then has said why.
+                self.sync();
+                untyped = self.shared.take_untyped();
+                if let Some(variable) = untyped.first() {
+                    result = Err(Failure::Refused(untyped::refusal(variable)));
+                }
+            }
             let refused: Vec<String> = match &result {
+                Err(Failure::Refused(_)) if !untyped.is_empty() => untyped,
                 Err(Failure::Refused(message)) => scoped::refused_variable(message)
                     .map(str::to_owned)
                     .into_iter()

@@ -37,6 +37,7 @@ mod streams;
 pub mod supervisor;
 mod syntax;
 mod told;
+mod untyped;
 mod verdict;
 mod warnings;
 mod words;

@@ -16,6 +16,7 @@ use super::sources::{Sources, build_number, outdated_library};
 use super::stdin::{Asked, Stdin};
 use super::streams::Streams;
 use super::told::{self, Parts, Told};
+use super::untyped;
 use super::words;
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ pub struct Record {
     pub lost_copy: Option<LostCopy>,
     /// No copy was made at its end.
     pub no_snapshot: Option<NoSnapshot>,
+    /// Variables for which it did not run, since later cells would not compile.
+    pub untyped: Vec<String>,
     /// The last line on standard error that was not empty.
     pub last_error_line: String,
 }
@@ -152,6 +155,11 @@ impl Shared {
             act();
         }
         is_before
+    }
+
+    /// The variables for which the cell did not run; once. Call it when a sync has come back.
+    pub fn take_untyped(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().record.untyped)
     }
 
     /// Whether the worker has been told to run the cell of the current job.
@@ -304,6 +312,8 @@ impl Reader {
             self.shared.lock().record.interrupted = Some(report);
         } else if let Some(takeover) = Takeover::parse(json) {
             self.takeover(takeover);
+        } else if let Some(variables) = untyped::parse(json) {
+            self.shared.lock().record.untyped = variables;
         } else if let Some(lost) = LostCopy::parse(json) {
             self.shared.lock().record.lost_copy = Some(lost);
         } else if let Some(none) = NoSnapshot::parse(json) {

@@ -12,6 +12,7 @@ mod snapshots;
 use super::channel::{CellEnd, Channel, Death, Packet};
 use super::copies::LostCopy;
 use super::scan::{COMPLETE, Found, Scanner};
+use super::untyped;
 use fork::{Forked, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -328,6 +329,13 @@ impl Supervisor<'_> {
         else {
             return writeln!(self.worker.commands, "{line}");
         };
+        let generated = untyped::generated_for(Path::new(path))
+            .and_then(|generated| std::fs::read_to_string(generated).ok());
+        let untyped = untyped::variables(&generated.unwrap_or_default());
+        if !untyped.is_empty() {
+            self.output.send(&Packet::Mark(untyped::mark(&untyped)))?;
+            return tell_evcxr(FAIL_THE_CALL);
+        }
         self.output.send(&Packet::Begin(path.to_owned()))?;
         let prelude = self
             .prelude
