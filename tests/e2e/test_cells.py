@@ -154,6 +154,13 @@ def test_a_variable_whose_value_never_comes_ends_with_its_cell(kernel):
     assert cell.stdout == "once\n" and cell.error["ename"] == "Panic" and says_line(cell.traceback, 3), str(cell)
 
 
+def test_a_value_that_was_moved_has_rustcs_code_and_help(kernel):
+    cell = kernel.execute("let loaves = vec![1];\nlet mine = loaves;\nloaves.len()")
+    assert cell.error["ename"] == "E0382" and cell.error["evalue"] == "borrow of moved value: `loaves`", str(cell)
+    assert says_line(cell.traceback, 3) and "value moved here" in cell.traceback and "clone" in cell.traceback, cell.traceback
+    assert kernel.execute("1 + 1").good().result == "2"
+
+
 @pytest.mark.parametrize("call, line", [('bake("rye")', 1), ('{ bake("rye") }', 1), ('// a comment\nbake("rye") // and another', 2), ('let n = bake(1);\nbake("rye")', 2)])
 def test_a_wrong_argument_in_the_last_line_is_named(kernel, call, line):
     """Not only "function defined here", which is all that evcxr leaves of it."""
