@@ -58,7 +58,7 @@ pub fn error(
         .map(|diagnostic| in_cell_lines(diagnostic, map, generated, cell))
         .collect();
     let Some(first) = errors.first() else {
-        return of_code_around(messages.unwrap_or_default());
+        return of_code_around(messages.unwrap_or_default(), generated);
     };
     let evalue = match errors.len() {
         1 => first_line(&first.message),
@@ -75,11 +75,18 @@ pub fn error(
 }
 
 /// The error of a cell in whose own code the compiler finds none, but in what evcxr puts around it: there a variable's type is written out, for one.
-fn of_code_around(messages: &str) -> CellError {
+///
+/// `messages` may be of an earlier file than `generated`: then they say nothing of this one.
+fn of_code_around(messages: &str, generated: &str) -> CellError {
+    let is_of_it = |message: &Value| {
+        message["spans"][0]["text"][0]["text"]
+            .as_str()
+            .is_none_or(|line| generated.contains(line))
+    };
     let said = messages
         .lines()
         .filter_map(|message| serde_json::from_str::<Value>(message).ok())
-        .find(|message| message["level"] == "error");
+        .find(|message| message["level"] == "error" && is_of_it(message));
     let code = said.as_ref().and_then(|said| said["code"]["code"].as_str());
     let (evalue, help) = match said.as_ref().and_then(|said| said["message"].as_str()) {
         Some(why) => (

@@ -33,23 +33,19 @@ pub fn closures_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
         .flat_map(|error| error.spans.iter().filter(|span| span.is_primary))
         .filter_map(|span| byte_at(text, span.start))
         .collect();
-    let names_a_closure = |part: &Part| {
-        let value = ast::LetStmt::cast(part.node.clone())?.initializer()?;
-        ast::ClosureExpr::can_cast(value.syntax().kind()).then_some(())
-    };
     parts(text)
         .iter()
         .filter(|part| starts.iter().any(|start| part.range.contains(start)))
-        .filter(|part| names_a_closure(part).is_some())
+        .filter(|part| names_a_closure(part))
         .flat_map(bound)
         .map(|(name, _)| name)
         .collect()
 }
 
 /// The variables whose values never come, such as that of `let x = loop {…};`. evcxr cannot write their type `!` on the stable compiler, and of the refusal
-/// that it gets passes on the warnings alone, one of which points at what comes to no end.
+/// that it gets passes on the warnings alone, one of which points at what comes to no end; else, of warnings alone, closures and then all variables.
 pub fn endless_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
-    if errors.iter().any(|error| error.json["level"] != "warning") {
+    if errors.is_empty() || errors.iter().any(|error| error.json["level"] != "warning") {
         return Vec::new();
     }
     // evcxr finds no places for warnings with more than one, but the compiler gives the lines themselves, which nobody changes.
@@ -66,12 +62,23 @@ pub fn endless_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
         let mut own = text[part.range.clone()].lines().map(str::trim);
         own.any(|line| !line.is_empty() && lines.contains(&line))
     };
-    parts(text)
-        .iter()
-        .filter(|part| has(part))
-        .flat_map(bound)
-        .map(|(name, _)| name)
-        .collect()
+    let parts = parts(text);
+    let made = |wanted: &dyn Fn(&Part) -> bool| -> Vec<String> {
+        let parts = parts.iter().filter(|part| wanted(part));
+        parts.flat_map(bound).map(|(name, _)| name).collect()
+    };
+    // Where evcxr refuses a variable and the compiler warns of something in an earlier cell's function, it passes on those warnings and not the refusal.
+    [made(&has), made(&names_a_closure), made(&|_| true)]
+        .into_iter()
+        .find(|names| !names.is_empty())
+        .unwrap_or_default()
+}
+
+/// Whether a part is a `let` of a closure.
+fn names_a_closure(part: &Part) -> bool {
+    ast::LetStmt::cast(part.node.clone())
+        .and_then(|statement| statement.initializer())
+        .is_some_and(|value| ast::ClosureExpr::can_cast(value.syntax().kind()))
 }
 
 /// Of a place inside a macro such as `panic!`, the place where it is called.
@@ -268,11 +275,11 @@ mod tests {
         let warning = || of("warning", "unreachable_code");
         assert_eq!(endless_at(cell, &[warning()]), ["x"]);
         assert_eq!(endless_at(cell, &[inside(warning())]), ["x"]);
-        let others = [
-            vec![],
-            vec![of("warning", "unused_variables")],
-            vec![warning(), of("error", "E0308")],
-        ];
+        let of_another = of("warning", "unused_variables");
+        let closure = "let a = 1;\nlet f = |n| n + a;\nf(2)";
+        assert_eq!(endless_at(closure, &[of_another.clone()]), ["f"]);
+        assert_eq!(endless_at("let a = f();", &[of_another]), ["a"]);
+        let others = [vec![], vec![warning(), of("error", "E0308")]];
         for other in others {
             assert_eq!(endless_at(cell, &other), Vec::<String>::new());
         }
