@@ -107,16 +107,12 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
-    /// The answer to [`Job::Complete`].
+    /// The answer to [`Job::Complete`], or `None` when the evaluator failed to give one.
     Completed {
         /// Whose.
         job: JobId,
-        /// First byte of the text to replace.
-        start: usize,
-        /// One past its last byte.
-        end: usize,
         /// What could stand there.
-        matches: Vec<Completion>,
+        found: Option<Completions>,
     },
     /// The answer to [`Job::Inspect`]: forms of the documentation, or `None` when nothing is known.
     Inspected {
@@ -125,6 +121,17 @@ pub enum Event {
         /// Its forms.
         bundle: Option<MimeBundle>,
     },
+}
+
+/// What could stand at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completions {
+    /// First byte of the text to replace.
+    pub start: usize,
+    /// One past its last byte.
+    pub end: usize,
+    /// What could stand there.
+    pub matches: Vec<Completion>,
 }
 
 /// Standard output or standard error.

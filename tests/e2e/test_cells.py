@@ -75,6 +75,92 @@ def test_cell_that_does_not_compile_changes_nothing(kernel):
     assert kernel.execute("kept + 1").good().result == "42"
 
 
+@pytest.mark.parametrize(
+    "code, line, words",
+    [
+        ("}}}}", 1, "this `}` closes nothing"),
+        ("\n};let fine = 1;{", 2, "this `}` closes nothing"),
+        ("/* never\nclosed", 1, "comment"),
+        ("let fine = 1;\nlet = fine;", 2, "after `let`"),
+        ("let fine = 1;\nlet more =\n\n", 2, "in the middle of this `let`"),
+        ("let fine = 1;\nlet f = ||", 2, "in the middle of this `let`"),
+    ],
+)
+def test_text_that_evcxr_would_leave_out_is_red(kernel, code, line, words):
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute(code)
+    assert cell.error["ename"] == "Compile" and words in cell.error["evalue"], str(cell)
+    assert says_line(cell.traceback, line), cell.traceback
+    assert kernel.execute("kept + 1").good().result == "42"
+
+
+def test_a_return_that_would_lose_a_variable_is_red_and_ends_no_later_cell(kernel):
+    """evcxr takes the variable for kept, and every later cell of the notebook would abort."""
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute("let Some(loaf) = None::<u8> else { return };")
+    assert cell.error["ename"] == "Compile" and "before `loaf` is kept" in cell.error["evalue"], str(cell)
+    assert "a cell is no function" in cell.traceback
+    assert kernel.execute("kept + 1").good().result == "42"
+    # Where nothing is lost it ends the cell, as one may expect; and one of a function or a closure is another matter.
+    assert kernel.execute('println!("here");\nif kept > 1 { return; }\nprintln!("not here");').good().stdout == "here\n"
+    assert kernel.execute("fn first(n: u32) -> u32 { if n > 1 { return 2; } 1 }\nlet two = first(3);\nlet all: Vec<u32> = (0..2).map(|n| { return n + two; }).collect();\nall").good().result == "[2, 3]"
+    assert kernel.execute("(kept, two)").good().result == "(41, 2)"
+
+
+@pytest.mark.parametrize(
+    "name, code, value",
+    [
+        ("grid", "let grid = [[0_u8; 2_usize.pow(3)]; 2];\nlet all = grid.len() * grid[0].len();\nall", "16"),
+        ("bytes", 'let bytes = include_bytes!("/proc/self/comm");\nlet all = bytes.is_empty();\nall', "false"),
+    ],
+)
+def test_an_array_of_a_length_that_rust_analyzer_cannot_tell_stops_no_later_cell(kernel, name, code, value):
+    """evcxr writes `[u8; _]` into all of them."""
+    kernel.execute("let kept = 41;").good()
+    cell = kernel.execute(code).good()
+    shown = [content["data"].get("text/plain", "") for content in cell.contents("display_data") + cell.contents("execute_result")]
+    assert value in shown and any(f"`{name}` ends with this cell" in text for text in shown), str(cell)
+    assert kernel.execute("(kept, all)").good().result == f"(41, {value})"
+    assert kernel.execute(f"&{name};").error["ename"] == "E0425"
+    # One that has its type is kept.
+    kernel.execute("let typed: [u8; 8] = [1; 2_usize.pow(3)];").good()
+    assert kernel.execute("typed.len()").good().result == "8"
+
+
+def test_a_cell_on_which_rust_analyzer_panics_is_red_and_the_next_one_runs(kernel):
+    kernel.execute("let kept = 41;").good()
+    # From https://github.com/rust-lang/rust-analyzer/pull/23367: its trait solver panics where it comes back to itself.
+    cell = kernel.execute(
+        "trait Sized2 { const N: usize; }\n"
+        "struct A<const N: usize>;\n"
+        "impl<const N: usize> Sized2 for A<N> { const N: usize = N; }\n"
+        "const fn size<T: Sized2>() -> usize { T::N }\n"
+        "struct B<const N: usize>;\n"
+        "impl<const N: usize> Sized2 for B<N> where A<{ size::<A<3>>() }>: Sized2 { const N: usize = 0; }\n"
+        "fn need<T: Sized2>() -> u8 { 1 }\n"
+        'println!("ran");\nlet loaf = need::<B<1>>();'
+    )
+    assert cell.error["ename"] == "Kernel" and "evcxr failed" in cell.error["evalue"], str(cell)
+    assert "panicked" in kernel.log.read_text(errors="replace") and cell.stdout == ""
+    assert "nothing of earlier cells is lost" in cell.traceback, cell.traceback
+    # Variables, the prelude's threads and rust-analyzer's types are there as before.
+    assert kernel.execute("kept + 1").good().result == "42"
+    assert kernel.execute("let many = vec![kept];\nspawn(move || many.len()).join().unwrap()").good().result == "1"
+    assert kernel.execute("loaf").error["ename"] == "E0425"
+
+
+def test_a_variable_whose_value_never_comes_ends_with_its_cell(kernel):
+    cell = kernel.execute('let served = loop {\n    println!("once");\n    panic!("burnt")\n};')
+    assert cell.stdout == "once\n" and cell.error["ename"] == "Panic" and says_line(cell.traceback, 3), str(cell)
+
+
+def test_a_value_that_was_moved_has_rustcs_code_and_help(kernel):
+    cell = kernel.execute("let loaves = vec![1];\nlet mine = loaves;\nloaves.len()")
+    assert cell.error["ename"] == "E0382" and cell.error["evalue"] == "borrow of moved value: `loaves`", str(cell)
+    assert says_line(cell.traceback, 3) and "value moved here" in cell.traceback and "clone" in cell.traceback, cell.traceback
+    assert kernel.execute("1 + 1").good().result == "2"
+
+
 @pytest.mark.parametrize("call, line", [('bake("rye")', 1), ('{ bake("rye") }', 1), ('// a comment\nbake("rye") // and another', 2), ('let n = bake(1);\nbake("rye")', 2)])
 def test_a_wrong_argument_in_the_last_line_is_named(kernel, call, line):
     """Not only "function defined here", which is all that evcxr leaves of it."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -139,6 +140,45 @@ def test_the_dead_cells_picture_is_drawn_and_not_mixed_with_the_next(kernel):
     after = kernel.execute('spawn_named("grace", || work(ms(1))).join().unwrap();').good()
     assert [lane["name"] for lane in after.timeline["lanes"]] == ["main", "grace"]
     assert all(lane["end"] == "done" for lane in after.timeline["lanes"]), after.timeline
+
+
+# The system keeps whoever starts a thread (by `clone3`) waiting for an answer of the descriptor's owner, which is the cell and never gives one. A process
+# is started by `clone`. So no thread starts in the copy that is made behind this cell, and nothing is told: as where a lost thread holds the library's lock.
+NO_THREAD_STARTS = """unsafe extern "C" { fn prctl(option: i32, ...) -> i32; fn syscall(number: i64, ...) -> i64; }
+#[repr(C)] struct Instruction { code: u16, jt: u8, jf: u8, k: u32 }
+#[repr(C)] struct Program { len: u16, filter: *const Instruction }
+fn let_no_thread_start() -> bool {
+    const CLONE3: u32 = 435;
+    const SECCOMP: i64 = if cfg!(target_arch = "x86_64") { 317 } else { 277 };
+    let filter = [
+        Instruction { code: 0x20, jt: 0, jf: 0, k: 0 }, // load the call's number
+        Instruction { code: 0x15, jt: 0, jf: 1, k: CLONE3 },
+        Instruction { code: 0x06, jt: 0, jf: 0, k: 0x7fc0_0000 }, // SECCOMP_RET_USER_NOTIF
+        Instruction { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 }, // SECCOMP_RET_ALLOW
+    ];
+    let program = Program { len: 4, filter: filter.as_ptr() };
+    // PR_SET_NO_NEW_PRIVS; SECCOMP_SET_MODE_FILTER with a new listener, a descriptor that stays open.
+    unsafe { prctl(38, 1_u64, 0_u64, 0_u64, 0_u64) == 0 && syscall(SECCOMP, 1_u64, 8_u64, &program as *const Program) >= 0 }
+}
+let_no_thread_start()"""
+
+
+def test_a_copy_in_which_no_thread_starts_ends_and_the_kernel_goes_on_without_it(fresh):
+    fresh.execute("let kept = 1; fn stays() -> i32 { 3 }").good()
+    assert fresh.execute(NO_THREAD_STARTS).good().result == "true"
+    began = time.monotonic()
+    cell = fresh.execute("std::process::exit(5);")
+    assert time.monotonic() - began > 2, "nothing kept the copy from starting a thread"
+    # What the cell did, and not what became of the copy, is its error.
+    assert cell.error["ename"] == "Exit" and cell.error["evalue"].endswith("exit status 5"), str(cell)
+    assert "the variables of earlier cells are lost" in cell.traceback and "run the cells that make the variables again" in cell.traceback, cell.traceback
+    assert "no thread started in it within two seconds" in cell.traceback, cell.traceback
+    # A process of its own, in which threads start.
+    assert fresh.execute("spawn(stays).join().unwrap()").good().result == "3"
+    assert fresh.execute("kept").error["ename"] == "E0425"
+    fresh.execute("let again = 2;").good()
+    assert KEPT in fresh.execute("std::process::exit(1);").traceback
+    assert fresh.execute("again").good().result == "2"
 
 
 def test_children_of_a_dead_cell_end_with_it(kernel):

@@ -133,3 +133,18 @@ def test_an_interrupt_while_a_cell_compiles_ends_the_compiler_and_loses_nothing(
     assert cell.error["ename"] == "Interrupted", str(cell)
     assert compilers(full) == []
     assert full.execute("to.send(4).unwrap(); (kept.len(), tripled.recv().unwrap())").good().result == "(3, 12)"
+
+
+def test_an_interrupt_while_rust_analyzer_works_is_not_lost(fresh):
+    """No compiler runs then, and nothing can stop what does; but when it is done the cell ends, in the compiler or as soon as it runs."""
+    fresh.execute("type Two<A> = (A, A); let kept = 3;").good()
+    # A type of 65,536 numbers takes rust-analyzer seconds.
+    code = "let big: Option<" + "Two<" * 16 + "u8" + ">" * 16 + '> = None;\nsleep(ms(100_000));'
+    msg_id = fresh.send(code)
+    began = fresh.get(fresh.client.get_iopub_msg, "the cell's beginning", DEADLINE)
+    while began["parent_header"].get("msg_id") != msg_id or began["msg_type"] != "execute_input":
+        began = fresh.get(fresh.client.get_iopub_msg, "the cell's beginning", DEADLINE)
+    fresh.manager.interrupt_kernel()
+    cell = fresh.finish(msg_id, code)
+    assert cell.error["ename"] == "Interrupted", str(cell)
+    assert fresh.execute("kept").good().result == "3"

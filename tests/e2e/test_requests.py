@@ -182,3 +182,19 @@ def test_a_subscriber_is_welcomed_before_anything_else(kernel):
                 states.append(json.loads(message[-1])["execution_state"])
         assert states == ["busy", "idle"]
     kernel.execute_nothing()
+
+
+def test_a_completion_on_which_evcxr_panics_is_answered_from_the_names(kernel):
+    kernel.execute("let kept = 5;").good()
+    # evcxr drops the first `A` for the second, and looks for it again.
+    code = "struct A;\nuse std::fmt::A;\nimpl A {}\nspaw"
+    answer = kernel.ask("complete", code, len(code))
+    assert answer["status"] == "ok" and "spawn" in answer["matches"], answer
+    assert (answer["cursor_start"], answer["cursor_end"]) == (len(code) - 4, len(code))
+    log = kernel.log.read_text(errors="replace")
+    assert "called `Option::unwrap()` on a `None` value" in log, "it did not panic: another example is needed"
+    assert kernel.ask("inspect", code, 8)["status"] == "ok"
+    # Nothing is lost, and the next question is answered by evcxr again.
+    assert kernel.execute("kept").good().result == "5"
+    answer = kernel.ask("complete", "kept.pow", 8)
+    assert any(match.startswith("pow") for match in answer["matches"]), answer

@@ -62,6 +62,13 @@ def test_a_guard_of_an_earlier_cells_lock_is_let_go_at_the_end_of_its_cell(kerne
     assert kernel.execute("let mut m = till.lock().unwrap();\n*m += 1;\n*m").good().result == "2"
 
 
+def test_a_closure_ends_with_its_cell_also_where_the_compiler_warns_of_an_earlier_cell(kernel):
+    """evcxr passes on the warning then, and not why it refuses the cell."""
+    kernel.execute("fn warned_of() { let mut never = 1; }").good()
+    cell = kernel.execute("let triple = |n: u32| n * 3;\ntriple(2)").good()
+    assert cell.result == "6" and "`triple` ends with this cell" in notes(cell), str(cell)
+
+
 def test_a_mistake_beside_a_closure_is_told_in_its_line(kernel):
     cell = kernel.execute("let twice = |n: u32| n * 2;\nlet a = 1;\nlet wrong: u32 = \"no\";")
     assert cell.error["ename"] == "E0308" and "3 | let wrong" in cell.traceback.replace("│", "|"), cell.traceback

@@ -3,9 +3,9 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Ends the compilers that evcxr started: each cargo and rustc below this process, whichever of them started it. evcxr then says that the compilation
-/// failed, and has changed nothing.
-pub(super) fn kill_compilers() {
+/// Ends the compilers that evcxr started: each cargo and rustc below this process, whichever of them started it; as long as `wanted` says so, which is asked
+/// before each. evcxr then says that the compilation failed, and has changed nothing.
+pub(super) fn kill_compilers(wanted: impl Fn() -> bool) {
     let all = processes();
     let mut known = vec![std::process::id()];
     let mut looked_at = 0;
@@ -16,6 +16,9 @@ pub(super) fn kill_compilers() {
             .filter(|(_, other, name)| *other == parent && (name == "cargo" || name == "rustc"))
         {
             known.push(*pid);
+            if !wanted() {
+                return;
+            }
             let _ = kill(
                 Pid::from_raw(i32::try_from(*pid).unwrap_or(i32::MAX)),
                 Signal::SIGKILL,

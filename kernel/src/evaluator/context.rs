@@ -4,9 +4,9 @@
 //! told apart here.
 
 use super::diagnostics::{CellSpan, Diagnostic};
-use crate::cell::{Completion, MimeBundle};
+use super::guarded::guarded;
+use crate::cell::{Completion, Completions, MimeBundle};
 use nix::unistd::Pid;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -85,13 +85,9 @@ impl Context {
             std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
         std::env::set_current_dir(folder)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let started = catch_unwind(AssertUnwindSafe(|| {
-            evcxr::EvalContext::with_subprocess_command(worker)
-        }));
+        let started = guarded(|| evcxr::EvalContext::with_subprocess_command(worker));
         std::env::set_current_dir(&here).map_err(|error| format!("{}: {error}", here.display()))?;
-        let (context, outputs) = started
-            .map_err(|panic| panic_text(&*panic))?
-            .map_err(|error| error.to_string())?;
+        let (context, outputs) = started?.map_err(|error| error.to_string())?;
         // Whatever the learner prints comes by the output channel. What is left here is evcxr's and the supervisor's own.
         for (name, lines) in [("stdout", outputs.stdout), ("stderr", outputs.stderr)] {
             std::thread::spawn(move || {
@@ -110,9 +106,8 @@ impl Context {
     /// # Errors
     /// See [`Failure`]. A panic of the learner's is no error here.
     pub fn run(&mut self, code: &str) -> Result<MimeBundle, Failure> {
-        let result = catch_unwind(AssertUnwindSafe(|| self.evcxr.execute(code)));
-        match result {
-            Err(panic) => Err(Failure::Crashed(panic_text(&*panic))),
+        match guarded(|| self.evcxr.execute(code)) {
+            Err(message) => Err(Failure::Crashed(message)),
             Ok(Ok(outputs)) => Ok(outputs
                 .content_by_mime_type
                 .into_iter()
@@ -150,7 +145,7 @@ impl Context {
             return errors;
         }
         let as_statement = format!("{code}\n;");
-        match catch_unwind(AssertUnwindSafe(|| self.evcxr.check(&as_statement))) {
+        match guarded(|| self.evcxr.check(&as_statement)) {
             Ok(Ok(whole)) if whole.iter().any(|error| level(error, &["error"])) => whole,
             _ => errors,
         }
@@ -167,13 +162,9 @@ impl Context {
         variables.map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// What could stand at byte `cursor`: the bytes to replace, and with what.
-    pub fn complete(
-        &mut self,
-        code: &str,
-        cursor: usize,
-    ) -> Option<(usize, usize, Vec<Completion>)> {
-        let completions = catch_unwind(AssertUnwindSafe(|| self.evcxr.completions(code, cursor)))
+    /// What could stand at byte `cursor`. `None` where evcxr or rust-analyzer fails: its search for whole expressions panics now and then.
+    pub fn complete(&mut self, code: &str, cursor: usize) -> Option<Completions> {
+        let completions = guarded(|| self.evcxr.completions(code, cursor))
             .ok()?
             .ok()?;
         let matches = completions
@@ -185,14 +176,16 @@ impl Context {
                 label: completion.label,
             })
             .collect();
-        Some((completions.start_offset, completions.end_offset, matches))
+        Some(Completions {
+            start: completions.start_offset,
+            end: completions.end_offset,
+            matches,
+        })
     }
 
     /// What the name that ends at byte `cursor` is, as plain text and as HTML.
     pub fn inspect(&mut self, code: &str, cursor: usize) -> Option<(String, String)> {
-        let (plain, html) = catch_unwind(AssertUnwindSafe(|| self.evcxr.hover_at(code, cursor)))
-            .ok()?
-            .ok()?;
+        let (plain, html) = guarded(|| self.evcxr.hover_at(code, cursor)).ok()?.ok()?;
         (plain != "No documentation found").then_some((plain, html))
     }
 
@@ -235,12 +228,4 @@ fn diagnostic(error: &evcxr::CompilationError) -> Diagnostic {
         hint: error.evcxr_extra_hint(),
         spans: spans.collect(),
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".into())
 }

@@ -73,6 +73,49 @@ impl Takeover {
     }
 }
 
+/// A copy was called to go on in the place of a dead process, and died before it could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostCopy(Death);
+
+impl LostCopy {
+    /// The mark for a copy that died so.
+    pub fn mark(death: Death) -> String {
+        let (kind, number) = match death {
+            Death::Exit(code) => ("exit", code),
+            Death::Signal(signal) => ("signal", signal),
+        };
+        format!(r#"{{"mark":"lost copy","{kind}":{number}}}"#)
+    }
+
+    /// Reads a mark; `None` when it is none of this.
+    pub fn parse(json: &str) -> Option<LostCopy> {
+        let mark: Value = serde_json::from_str(json).ok()?;
+        if mark["mark"] != "lost copy" {
+            return None;
+        }
+        let number = |name: &str| i32::try_from(mark[name].as_i64()?).ok();
+        let signal = number("signal").map(Death::Signal);
+        Some(LostCopy(
+            signal.or_else(|| number("exit").map(Death::Exit))?,
+        ))
+    }
+
+    /// What happened, as a sentence without an end.
+    pub fn told(self) -> String {
+        // The copy ends itself by this signal, and so does a system that has no memory left: nobody could tell the two apart.
+        let why = match self.0 {
+            Death::Signal(libc::SIGKILL) => {
+                ": no thread started in it within two seconds, or the machine ran out of memory"
+            }
+            _ => "",
+        };
+        format!(
+            "a copy of the process that had them was to go on, and {} before it could{why}",
+            how(self.0)
+        )
+    }
+}
+
 /// No copy of the process was left at the end of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoSnapshot {
@@ -204,6 +247,23 @@ mod tests {
     }
 
     #[test]
+    fn how_a_copy_was_lost_comes_through() {
+        for (death, want) in [
+            (Death::Exit(99), "exited with status 99 before it could"),
+            (
+                Death::Signal(libc::SIGKILL),
+                "SIGKILL before it could: no thread",
+            ),
+        ] {
+            let told = LostCopy::parse(&LostCopy::mark(death)).map(LostCopy::told);
+            assert!(
+                told.as_ref().is_some_and(|told| told.contains(want)),
+                "{told:?}"
+            );
+        }
+    }
+
+    #[test]
     fn any_text_is_read_without_fail() {
         for junk in [
             "",
@@ -213,10 +273,13 @@ mod tests {
             r#"{"mark":"takeover","tasks":[1,null,"\u0007"],"named":-1,"unnamed":1e300}"#,
             r#"{"mark":"no snapshot","bytes":"many"}"#,
             r#"{"mark":"memory","used":18446744073709551615}"#,
+            r#"{"mark":"lost copy"}"#,
+            r#"{"mark":"lost copy","signal":18446744073709551615}"#,
         ] {
             let _ = Takeover::parse(junk).and_then(|takeover| takeover.lost());
             let _ = NoSnapshot::parse(junk).map(|none| none.note());
             let _ = OutOfMemory::parse(junk).map(|out| out.told());
+            assert_eq!(LostCopy::parse(junk), None, "{junk}");
         }
         let bell = r#"{"mark":"takeover","tasks":["\u0007"],"named":1}"#;
         let lost = Takeover::parse(bell).and_then(|takeover| takeover.lost());

@@ -44,9 +44,10 @@ pub struct CellSpan {
 
 /// The error of a cell that does not compile.
 ///
-/// `map` must be of the file that was compiled last, `generated`; `cell` is the cell that ran.
+/// `map` must be of the file that was compiled last, `generated`; `cell` is the cell that ran. `messages`: all that rustc said of it, as lines of JSON.
 pub fn error(
     diagnostics: &[Diagnostic],
+    messages: Option<&str>,
     map: &SourceMap,
     generated: &str,
     cell: &Arc<Cell>,
@@ -57,14 +58,7 @@ pub fn error(
         .map(|diagnostic| in_cell_lines(diagnostic, map, generated, cell))
         .collect();
     let Some(first) = errors.first() else {
-        return CellError {
-            ename: "Compile".into(),
-            evalue: "the cell does not compile".into(),
-            traceback: diagnostics
-                .iter()
-                .map(|diagnostic| diagnostic.message.clone())
-                .collect(),
-        };
+        return of_code_around(messages.unwrap_or_default(), generated);
     };
     let evalue = match errors.len() {
         1 => first_line(&first.message),
@@ -77,6 +71,53 @@ pub fn error(
             .iter()
             .map(|diagnostic| render(diagnostic, map, generated, cell))
             .collect(),
+    }
+}
+
+/// The error of a cell in whose own code the compiler finds none, but in what evcxr puts around it: there a variable's type is written out, for one.
+///
+/// `messages` may be of an earlier file than `generated`: then they say nothing of this one.
+fn of_code_around(messages: &str, generated: &str) -> CellError {
+    let is_of_it = |message: &Value| {
+        message["spans"][0]["text"][0]["text"]
+            .as_str()
+            .is_none_or(|line| generated.contains(line))
+    };
+    let said = messages
+        .lines()
+        .filter_map(|message| serde_json::from_str::<Value>(message).ok())
+        .find(|message| message["level"] == "error" && is_of_it(message));
+    let code = said.as_ref().and_then(|said| said["code"]["code"].as_str());
+    let (evalue, help) = match said.as_ref().and_then(|said| said["message"].as_str()) {
+        Some(why) => (
+            format!(
+                "the compiler refuses what the notebook puts around this cell to keep its variables: {}",
+                clipped(why)
+            ),
+            "put the cell's code into braces, `{ … }`, and no variable is kept; or give the variables other types",
+        ),
+        None => (
+            "the compiler makes nothing of this cell, and says nothing".into(),
+            "an attribute for a whole file, such as `#![cfg(…)]`, would do that: leave it out",
+        ),
+    };
+    CellError {
+        ename: code.unwrap_or("Compile").into(),
+        traceback: vec![
+            format!("\x1b[1;31merror\x1b[0m: {evalue}"),
+            format!("  help: {help}"),
+        ],
+        evalue,
+    }
+}
+
+/// A message's first line, which may hold a type of any length.
+fn clipped(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let line = first_line(text);
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
@@ -466,6 +507,32 @@ mod tests {
     }
 
     #[test]
+    fn an_error_in_the_code_around_a_cell_has_the_compilers_reason() {
+        let cell = Arc::new(Cell::new(4, "let deep = f();"));
+        let map = SourceMap::new("", &[Arc::clone(&cell)]);
+        let warning = Diagnostic {
+            json: json!({ "level": "warning" }),
+            message: "unused variable: `deep`".into(),
+            code: None,
+            hint: None,
+            spans: Vec::new(),
+        };
+        let long = "overflow evaluating ".to_owned() + &"[é; ".repeat(1_000);
+        let messages = format!(
+            "{}\nnot JSON\n{}\n",
+            json!({ "level": "warning", "message": "unused" }),
+            json!({ "level": "error", "message": long, "code": { "code": "E0275" } })
+        );
+        let told = error(&[warning.clone()], Some(&messages), &map, "", &cell);
+        assert_eq!(told.ename, "E0275");
+        assert!(told.evalue.contains("around this cell") && told.evalue.ends_with('…'));
+        assert!(told.evalue.chars().count() < 320 && told.traceback[1].contains("braces"));
+        let told = error(&[warning], None, &map, "", &cell);
+        assert_eq!(told.ename, "Compile");
+        assert!(told.evalue.contains("says nothing") && told.traceback[1].contains("#![cfg"));
+    }
+
+    #[test]
     fn an_error_stands_at_the_cells_own_line_with_rustcs_help() {
         let cell = Arc::new(Cell::new(4, "let oven = 3;\nlet loaves: u32 = \"ten\";\n"));
         let generated =
@@ -485,7 +552,7 @@ mod tests {
             hint: None,
             spans: Vec::new(),
         };
-        let error = error(&[diagnostic], &map, generated, &cell);
+        let error = error(&[diagnostic], None, &map, generated, &cell);
         assert_eq!(
             (error.ename.as_str(), error.evalue.as_str()),
             ("E0308", "mismatched types")

@@ -3,11 +3,14 @@
 use super::commands::{self, Command as Ours, Timeline};
 use super::context::{Context, Failure};
 use super::deadlock::{self, Report};
+use super::first_cell::WARM_CELL;
 use super::hints::Hint;
 use super::live::Watched;
 use super::outcome::{Extras, Ran};
 use super::timing::{self, Began, Moments};
-use super::{Running, can_be_seen, compiling, exercises, hints, scoped, syntax, verdict};
+use super::{
+    Running, can_be_seen, compiling, dropped, exercises, hints, scoped, syntax, untyped, verdict,
+};
 use crate::cell::{Event, JobId, MimeBundle, Outcome, StreamName};
 use crate::picture::{Form, Of};
 use crate::tools::Tools;
@@ -104,7 +107,10 @@ impl Running {
                 so_far: self.pictures.so_far(),
             });
         }
-        let (mut result, mut ends) = self.run_whatever_it_keeps(code);
+        let (mut result, mut ends) = match dropped::refusal(code) {
+            Some(refusal) => (Err(Failure::Compile(vec![refusal])), BTreeSet::new()),
+            None => self.run_whatever_it_keeps(code),
+        };
         if matches!(result, Err(Failure::WorkerDied)) && !self.shared.has_begun() {
             // The process had ended between the cells, and evcxr noticed only now: this cell is not to blame.
             (self.events)(Event::Stream {
@@ -200,8 +206,7 @@ impl Running {
             });
         }
         if let Err(Failure::Crashed(message)) = &result {
-            tracing::error!(message, "evcxr panicked; its context is made anew");
-            self.context = None;
+            self.after_a_crash(message, record.begun);
         }
         let left = self.context.as_ref().map(Context::variables);
         let moved = match (variables, left) {
@@ -225,6 +230,18 @@ impl Running {
         self.outcome(job, result, &ran, &cell, drawn, extras, judged)
     }
 
+    /// evcxr, or rust-analyzer in it, panicked over a cell. Before the cell ran evcxr has changed nothing that it keeps, and rust-analyzer mostly panics over
+    /// that text alone: so another cell is tried, and only if it fails is the context dropped, with all variables.
+    fn after_a_crash(&mut self, message: &str, has_run: bool) {
+        let is_sound = !has_run && self.run(WARM_CELL).is_ok();
+        self.sync();
+        self.shared.end();
+        tracing::error!(message, is_sound, "evcxr panicked");
+        if !is_sound {
+            self.context = None;
+        }
+    }
+
     /// A cell that reads standard input would wait without a question where the system does not tell that it does: says so before it runs, once.
     fn say_if_reads_are_not_seen(&mut self, job: JobId, code: &str) {
         let supervisor = self.supervisor();
@@ -245,11 +262,21 @@ impl Running {
         let mut code = text.to_owned();
         loop {
             // A cell of commands of ours alone has nothing left.
-            let result = match code.trim() {
+            let mut result = match code.trim() {
                 "" => Ok(MimeBundle::default()),
                 _ => self.run(&code),
             };
+            let mut untyped = Vec::new();
+            if matches!(result, Err(Failure::Refused(_))) {
+                // The supervisor may have made evcxr's call fail, and then has said why.
+                self.sync();
+                untyped = self.shared.take_untyped();
+                if let Some(variable) = untyped.first() {
+                    result = Err(Failure::Refused(untyped::refusal(variable)));
+                }
+            }
             let refused: Vec<String> = match &result {
+                Err(Failure::Refused(_)) if !untyped.is_empty() => untyped,
                 Err(Failure::Refused(message)) => scoped::refused_variable(message)
                     .map(str::to_owned)
                     .into_iter()
@@ -259,6 +286,7 @@ impl Running {
                     .filter_map(|error| scoped::refused_variable(&error.message))
                     .map(str::to_owned)
                     .chain(scoped::closures_at(&code, errors))
+                    .chain(scoped::endless_at(&code, errors))
                     .collect(),
                 _ => Vec::new(),
             };

@@ -13,9 +13,11 @@ mod context;
 mod copies;
 mod deadlock;
 mod diagnostics;
+mod dropped;
 mod execute;
 mod exercises;
 mod first_cell;
+mod guarded;
 mod hints;
 mod late;
 mod live;
@@ -36,12 +38,13 @@ pub mod supervisor;
 mod syntax;
 mod timing;
 mod told;
+mod untyped;
 mod verdict;
 mod warnings;
 mod words;
 pub mod worker;
 
-use crate::cell::{Event, Job, MimeBundle};
+use crate::cell::{Completions, Event, Job, JobId, MimeBundle, Outcome};
 use crate::course::Course;
 use crate::picture::Pictures;
 use crate::prelude_home::{PreludeHome, WorkFolder};
@@ -50,6 +53,7 @@ use channel::{Channel, Packet};
 use compilers::kill_compilers;
 use context::{Context, WorkerHandle};
 pub use context::{is_runtime_child, runtime_hook};
+use guarded::guarded;
 use live::Live;
 use naming::Naming;
 use nix::sys::signal::{Signal, kill};
@@ -63,7 +67,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stdin::Stdin;
 pub use stdin::can_be_seen;
 
@@ -138,6 +142,9 @@ impl Evaluator {
 
     /// Queues a job.
     pub fn submit(&self, job: Job) {
+        if let Job::Execute { job, .. } = job {
+            self.shared.give(job);
+        }
         // The thread is gone only when it said that it is broken, or at the end.
         let _ = self.jobs.send(Task::Do(job));
     }
@@ -155,9 +162,16 @@ impl Evaluator {
         if self.shared.is_in_worker() {
             self.interrupted.store(true, Ordering::SeqCst);
             self.signal_supervisor(supervisor::INTERRUPT);
-        } else if self.shared.is_compiling() {
-            self.interrupted.store(true, Ordering::SeqCst);
-            kill_compilers();
+        } else if let Some(job) = self.shared.before_it_runs() {
+            let (shared, worker) = (self.shared.clone(), Arc::clone(&self.worker));
+            let interrupted = Arc::clone(&self.interrupted);
+            let ended = std::thread::Builder::new()
+                .name("interrupt".into())
+                .spawn(move || end_before_it_runs(job, &shared, &worker, &interrupted));
+            if let Err(error) = ended {
+                tracing::warn!(%error, "an interrupt reaches only the compiler that runs now");
+                kill_compilers(|| true);
+            }
         }
     }
 
@@ -166,7 +180,7 @@ impl Evaluator {
         let _ = self.jobs.send(Task::Stop);
         self.interrupted.store(true, Ordering::SeqCst);
         // Whatever it is doing, it is to stop: also the worker's start, or a thread that a cell left behind.
-        kill_compilers();
+        kill_compilers(|| true);
         // The supervisor ends the worker's whole group, reaps it, and says so.
         self.signal_supervisor(Signal::SIGTERM);
         let thread = self
@@ -182,10 +196,38 @@ impl Evaluator {
     }
 
     fn signal_supervisor(&self, signal: Signal) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(supervisor) = worker.as_ref().and_then(WorkerHandle::supervisor) {
-            let _ = kill(supervisor, signal);
-        }
+        signal_supervisor(&self.worker, signal);
+    }
+}
+
+fn signal_supervisor(worker: &Mutex<Option<WorkerHandle>>, signal: Signal) {
+    let worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(supervisor) = worker.as_ref().and_then(WorkerHandle::supervisor) {
+        let _ = kill(supervisor, signal);
+    }
+}
+
+/// Ends a cell that was interrupted before its code runs. At that moment evcxr may be between two compilers, or rust-analyzer at work, which nothing can
+/// stop: so whatever compiler it starts is ended until the cell is over, and if it comes to run all the same, it is interrupted there.
+fn end_before_it_runs(
+    job: JobId,
+    shared: &Shared,
+    worker: &Mutex<Option<WorkerHandle>>,
+    interrupted: &AtomicBool,
+) {
+    const FIRST: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_millis(50);
+    let is_before = || shared.before_it_runs() == Some(job);
+    let mut pause = FIRST;
+    // Each time, since the cell forgets older interrupts when it begins.
+    while shared.if_before_it_runs(job, || interrupted.store(true, Ordering::SeqCst)) {
+        kill_compilers(is_before);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST);
+    }
+    if shared.is_in_worker_of(job) {
+        interrupted.store(true, Ordering::SeqCst);
+        signal_supervisor(worker, supervisor::INTERRUPT);
     }
 }
 
@@ -235,55 +277,95 @@ impl Running {
 
     fn serve(mut self, tasks: &mpsc::Receiver<Task>) {
         while let Ok(Task::Do(job)) = tasks.recv() {
-            let event = match job {
-                Job::Execute {
-                    job,
-                    execution_count,
-                    code,
-                    allow_stdin,
-                } => {
-                    self.stdin.begin(job, allow_stdin);
-                    let outcome = self.execute(job, execution_count, &code, allow_stdin);
-                    self.stdin.end();
-                    Event::Finished { job, outcome }
-                }
-                Job::Complete { job, code, cursor } => {
-                    let ours = commands::complete(&code, cursor);
-                    let answer = self
-                        .context
-                        .as_mut()
-                        .and_then(|context| context.complete(&code, cursor));
-                    let (mut start, end, mut matches) =
-                        answer.unwrap_or((cursor, cursor, Vec::new()));
-                    if let Some((begins, ours)) = ours {
-                        // Behind a command's name only we know what may stand.
-                        matches.retain(|theirs| start == begins && !ours.contains(theirs));
-                        matches.extend(ours);
-                        matches.sort_by(|a, b| a.text.cmp(&b.text));
-                        start = begins;
-                    }
-                    Event::Completed {
-                        job,
-                        start,
-                        end,
-                        matches,
-                    }
-                }
-                Job::Inspect { job, code, cursor } => {
-                    let answer = self
-                        .context
-                        .as_mut()
-                        .and_then(|context| context.inspect(&code, cursor));
-                    let bundle = answer.map(|(plain, html)| {
-                        MimeBundle::from_iter([
-                            ("text/plain".to_owned(), plain.into()),
-                            ("text/html".to_owned(), html.into()),
-                        ])
-                    });
-                    Event::Inspected { job, bundle }
-                }
-            };
+            let event = guarded(|| self.event_of(&job)).unwrap_or_else(|why| {
+                tracing::error!(why, ?job, "the evaluator panicked");
+                self.give_up(&job, &why)
+            });
+            if let Event::Finished { .. } = event {
+                self.shared.give_back();
+            }
             (self.events)(event);
+        }
+    }
+
+    /// Does a job.
+    fn event_of(&mut self, job: &Job) -> Event {
+        match job {
+            &Job::Execute {
+                job,
+                execution_count,
+                ref code,
+                allow_stdin,
+            } => {
+                self.stdin.begin(job, allow_stdin);
+                let outcome = self.execute(job, execution_count, code, allow_stdin);
+                self.stdin.end();
+                Event::Finished { job, outcome }
+            }
+            &Job::Complete {
+                job,
+                ref code,
+                cursor,
+            } => {
+                let ours = commands::complete(code, cursor);
+                let mut found = self
+                    .context
+                    .as_mut()
+                    .and_then(|context| context.complete(code, cursor));
+                if let Some((begins, ours)) = ours {
+                    let found = found.get_or_insert(Completions {
+                        start: cursor,
+                        end: cursor,
+                        matches: Vec::new(),
+                    });
+                    // Behind a command's name only we know what may stand.
+                    let start = found.start;
+                    found
+                        .matches
+                        .retain(|theirs| start == begins && !ours.contains(theirs));
+                    found.matches.extend(ours);
+                    found.matches.sort_by(|a, b| a.text.cmp(&b.text));
+                    found.start = begins;
+                }
+                Event::Completed { job, found }
+            }
+            &Job::Inspect {
+                job,
+                ref code,
+                cursor,
+            } => {
+                let answer = self
+                    .context
+                    .as_mut()
+                    .and_then(|context| context.inspect(code, cursor));
+                let bundle = answer.map(|(plain, html)| {
+                    MimeBundle::from_iter([
+                        ("text/plain".to_owned(), plain.into()),
+                        ("text/html".to_owned(), html.into()),
+                    ])
+                });
+                Event::Inspected { job, bundle }
+            }
+        }
+    }
+
+    /// Ends a job in whose middle our own code panicked. evcxr's panics do not come here: they are caught where it is called, and its context is made anew.
+    fn give_up(&mut self, job: &Job, why: &str) -> Event {
+        match *job {
+            Job::Execute { job, .. } => {
+                self.stdin.end();
+                self.sync();
+                self.live.end();
+                self.shared.end();
+                self.interrupted.store(false, Ordering::SeqCst);
+                let outcome = Outcome {
+                    error: Some(verdict::gave_up(why)),
+                    ..Outcome::default()
+                };
+                Event::Finished { job, outcome }
+            }
+            Job::Complete { job, .. } => Event::Completed { job, found: None },
+            Job::Inspect { job, .. } => Event::Inspected { job, bundle: None },
         }
     }
 

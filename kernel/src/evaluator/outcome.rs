@@ -88,10 +88,20 @@ impl Running {
             Err(Failure::Refused(_)) if *interrupted => Some(verdict::interrupted_compiler()),
             Err(Failure::Compile(diagnostics)) => {
                 let (generated, map) = self.generated();
-                Some(diagnostics::error(diagnostics, &map, &generated, cell))
+                let messages = warnings::of_the_last_build(self.folder.path());
+                Some(diagnostics::error(
+                    diagnostics,
+                    messages.as_deref(),
+                    &map,
+                    &generated,
+                    cell,
+                ))
             }
             Err(Failure::Refused(message)) => Some(verdict::refused(message)),
             Err(Failure::WorkerDied) => Some(verdict::of_a_dead_worker(ran)),
+            Err(Failure::Crashed(message)) if self.context.is_some() => {
+                Some(verdict::stumbled(message))
+            }
             Err(Failure::Crashed(message)) => Some(verdict::broken(message)),
         };
         if let Ok(bundle) = result

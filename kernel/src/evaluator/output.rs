@@ -6,7 +6,7 @@
 use super::backtrace;
 use super::budget::Budget;
 use super::channel::{CellEnd, Death, Packet, Receiver};
-use super::copies::{self, NoSnapshot, OutOfMemory, Takeover};
+use super::copies::{self, LostCopy, NoSnapshot, OutOfMemory, Takeover};
 use super::deadlock::{self, Report};
 use super::late::{self, Cells};
 use super::live::Live;
@@ -16,6 +16,7 @@ use super::sources::{Sources, build_number, outdated_library};
 use super::stdin::{Asked, Stdin};
 use super::streams::Streams;
 use super::told::{self, Parts, Told};
+use super::untyped;
 use super::words;
 use crate::cell::{Event, JobId, MimeBundle, StreamName};
 use std::path::PathBuf;
@@ -65,8 +66,12 @@ pub struct Record {
     pub out_of_memory: Option<OutOfMemory>,
     /// A copy went on in its place.
     pub takeover: Option<Takeover>,
+    /// A copy was to go on, and died too.
+    pub lost_copy: Option<LostCopy>,
     /// No copy was made at its end.
     pub no_snapshot: Option<NoSnapshot>,
+    /// Variables for which it did not run, since later cells would not compile.
+    pub untyped: Vec<String>,
     /// The last line on standard error that was not empty.
     pub last_error_line: String,
 }
@@ -74,10 +79,19 @@ pub struct Record {
 /// What the evaluator and the reading thread both touch.
 #[derive(Debug, Default)]
 pub struct Running {
+    /// The cell that the evaluator was given and has not given back.
+    given: Option<JobId>,
     job: Option<JobId>,
     /// The job that is under way, or that was last.
     latest: Option<JobId>,
     record: Record,
+}
+
+impl Running {
+    fn before_it_runs(&self) -> Option<JobId> {
+        let has_begun = self.job == self.given && self.record.begun;
+        self.given.filter(|_| !has_begun)
+    }
 }
 
 /// A shared handle to [`Running`].
@@ -91,18 +105,29 @@ impl Shared {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The evaluator was given a cell.
+    pub fn give(&self, job: JobId) {
+        self.lock().given = Some(job);
+    }
+
+    /// The evaluator gives its cell back.
+    pub fn give_back(&self) {
+        self.lock().given = None;
+    }
+
     /// Output belongs to this job from now on.
     pub fn begin(&self, job: JobId) {
-        *self.lock() = Running {
-            job: Some(job),
-            latest: Some(job),
-            record: Record::default(),
-        };
+        let mut running = self.lock();
+        running.given = Some(job);
+        running.job = Some(job);
+        running.latest = Some(job);
+        running.record = Record::default();
     }
 
     /// The job is over; gives its record. Call it when a sync has come back.
     pub fn end(&self) -> Record {
         let mut running = self.lock();
+        running.given = None;
         running.job = None;
         std::mem::take(&mut running.record)
     }
@@ -113,10 +138,30 @@ impl Shared {
         running.job.is_some() && running.record.begun && running.record.end.is_none()
     }
 
-    /// Whether a cell's job is under way and the worker has not been told of it yet.
-    pub fn is_compiling(&self) -> bool {
+    /// Whether the worker runs this job's code at this moment.
+    pub fn is_in_worker_of(&self, job: JobId) -> bool {
         let running = self.lock();
-        running.job.is_some() && !running.record.begun
+        running.job == Some(job) && running.record.begun && running.record.end.is_none()
+    }
+
+    /// The cell that the evaluator has, and of which the worker has not been told: it waits, is read or compiled.
+    pub fn before_it_runs(&self) -> Option<JobId> {
+        self.lock().before_it_runs()
+    }
+
+    /// Does `act` if that cell is `job`, and before it can be another; gives whether it is.
+    pub fn if_before_it_runs(&self, job: JobId, act: impl FnOnce()) -> bool {
+        let running = self.lock();
+        let is_before = running.before_it_runs() == Some(job);
+        if is_before {
+            act();
+        }
+        is_before
+    }
+
+    /// The variables for which the cell did not run; once. Call it when a sync has come back.
+    pub fn take_untyped(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().record.untyped)
     }
 
     /// Whether the worker has been told to run the cell of the current job.
@@ -217,7 +262,12 @@ impl Reader {
                 }
             }
             Packet::Died(death) => {
-                self.shared.lock().record.death = Some(death);
+                {
+                    let record = &mut self.shared.lock().record;
+                    record.death = Some(death);
+                    // That was of the process which is dead now: what goes on after this one has yet to be told.
+                    record.takeover = None;
+                }
                 // The next worker counts its cells, and its messages, from the beginning.
                 self.parts.clear();
                 self.cells.forget_numbers();
@@ -265,6 +315,10 @@ impl Reader {
             self.shared.lock().record.interrupted = Some(report);
         } else if let Some(takeover) = Takeover::parse(json) {
             self.takeover(takeover);
+        } else if let Some(variables) = untyped::parse(json) {
+            self.shared.lock().record.untyped = variables;
+        } else if let Some(lost) = LostCopy::parse(json) {
+            self.shared.lock().record.lost_copy = Some(lost);
         } else if let Some(none) = NoSnapshot::parse(json) {
             self.shared.lock().record.no_snapshot = Some(none);
         } else if let Some(out) = OutOfMemory::parse(json) {

@@ -8,6 +8,7 @@ use super::diagnostics::Diagnostic;
 use super::syntax::{Part, parts};
 use ra_ap_syntax::AstNode;
 use ra_ap_syntax::ast::{self, HasName};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The variable that a refusal of evcxr's is about.
@@ -32,17 +33,61 @@ pub fn closures_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
         .flat_map(|error| error.spans.iter().filter(|span| span.is_primary))
         .filter_map(|span| byte_at(text, span.start))
         .collect();
-    let names_a_closure = |part: &Part| {
-        let value = ast::LetStmt::cast(part.node.clone())?.initializer()?;
-        ast::ClosureExpr::can_cast(value.syntax().kind()).then_some(())
-    };
     parts(text)
         .iter()
         .filter(|part| starts.iter().any(|start| part.range.contains(start)))
-        .filter(|part| names_a_closure(part).is_some())
+        .filter(|part| names_a_closure(part))
         .flat_map(bound)
         .map(|(name, _)| name)
         .collect()
+}
+
+/// The variables whose values never come, such as that of `let x = loop {…};`. evcxr cannot write their type `!` on the stable compiler, and of the refusal
+/// that it gets passes on the warnings alone, one of which points at what comes to no end; else, of warnings alone, closures and then all variables.
+pub fn endless_at(text: &str, errors: &[Diagnostic]) -> Vec<String> {
+    if errors.is_empty() || errors.iter().any(|error| error.json["level"] != "warning") {
+        return Vec::new();
+    }
+    // evcxr finds no places for warnings with more than one, but the compiler gives the lines themselves, which nobody changes.
+    let lines: Vec<&str> = errors
+        .iter()
+        .filter(|error| error.code.as_deref() == Some("unreachable_code"))
+        .filter_map(|error| error.json["spans"].as_array())
+        .flatten()
+        .filter(|span| span["is_primary"] != true)
+        .filter_map(|span| as_it_was_written(span)["text"][0]["text"].as_str())
+        .map(str::trim)
+        .collect();
+    let has = |part: &Part| {
+        let mut own = text[part.range.clone()].lines().map(str::trim);
+        own.any(|line| !line.is_empty() && lines.contains(&line))
+    };
+    let parts = parts(text);
+    let made = |wanted: &dyn Fn(&Part) -> bool| -> Vec<String> {
+        let parts = parts.iter().filter(|part| wanted(part));
+        parts.flat_map(bound).map(|(name, _)| name).collect()
+    };
+    // Where evcxr refuses a variable and the compiler warns of something in an earlier cell's function, it passes on those warnings and not the refusal.
+    [made(&has), made(&names_a_closure), made(&|_| true)]
+        .into_iter()
+        .find(|names| !names.is_empty())
+        .unwrap_or_default()
+}
+
+/// Whether a part is a `let` of a closure.
+fn names_a_closure(part: &Part) -> bool {
+    ast::LetStmt::cast(part.node.clone())
+        .and_then(|statement| statement.initializer())
+        .is_some_and(|value| ast::ClosureExpr::can_cast(value.syntax().kind()))
+}
+
+/// Of a place inside a macro such as `panic!`, the place where it is called.
+fn as_it_was_written(span: &Value) -> &Value {
+    std::iter::successors(Some(span), |span| {
+        Some(&span["expansion"]["span"]).filter(|call| !call.is_null())
+    })
+    .last()
+    .unwrap_or(span)
 }
 
 /// The byte at a line and a column, both from 1.
@@ -190,7 +235,7 @@ mod tests {
     #[test]
     fn a_closure_with_a_name_is_found_and_one_without_is_left_alone() {
         let error = |line, column| Diagnostic {
-            json: serde_json::Value::Null,
+            json: Value::Null,
             message: "closure may outlive".into(),
             code: Some("E0373".into()),
             hint: None,
@@ -205,6 +250,39 @@ mod tests {
         assert_eq!(closures_at(cell, &[error(2, 12)]), ["both"]);
         assert_eq!(closures_at(cell, &[error(3, 15)]), Vec::<String>::new());
         assert_eq!(closures_at(cell, &[error(9, 9)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_value_that_never_comes_is_found_by_the_warning_that_is_left() {
+        let of = |level: &str, code: &str| Diagnostic {
+            json: serde_json::json!({ "level": level, "spans": [
+                { "is_primary": true, "text": [{ "text": "evcxr_variable_store.put_variable::<!>(stringify!(x), x);" }] },
+                { "is_primary": false, "text": [{ "text": "  let x = loop {" }, { "text": "};" }] },
+            ]}),
+            message: "unreachable statement".into(),
+            code: Some(code.into()),
+            hint: None,
+            spans: Vec::new(),
+        };
+        let cell = "let a = 1;\nlet x = loop {\n};";
+        let inside = |message: Diagnostic| {
+            let mut message = message;
+            let call = message.json["spans"][1].take();
+            message.json["spans"][1] = serde_json::json!({ "is_primary": false, "text": [{ "text": "$crate::panic" }],
+                "expansion": { "span": { "text": [], "expansion": { "span": call } } } });
+            message
+        };
+        let warning = || of("warning", "unreachable_code");
+        assert_eq!(endless_at(cell, &[warning()]), ["x"]);
+        assert_eq!(endless_at(cell, &[inside(warning())]), ["x"]);
+        let of_another = of("warning", "unused_variables");
+        let closure = "let a = 1;\nlet f = |n| n + a;\nf(2)";
+        assert_eq!(endless_at(closure, &[of_another.clone()]), ["f"]);
+        assert_eq!(endless_at("let a = f();", &[of_another]), ["a"]);
+        let others = [vec![], vec![warning(), of("error", "E0308")]];
+        for other in others {
+            assert_eq!(endless_at(cell, &other), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -200,11 +200,15 @@ fn lost_by_moving(moved: &[String]) -> impl Iterator<Item = String> {
 }
 
 /// What is kept and lost when the process died.
-fn after_death(takeover: Option<&Takeover>) -> String {
-    match takeover.map(Takeover::lost) {
-        None => LOST.into(),
-        Some(None) => KEPT.into(),
-        Some(Some(lost)) => format!("{KEPT}; {lost}"),
+fn after_death(record: &Record) -> String {
+    match (
+        record.takeover.as_ref().map(Takeover::lost),
+        record.lost_copy,
+    ) {
+        (Some(None), _) => KEPT.into(),
+        (Some(Some(lost)), _) => format!("{KEPT}; {lost}"),
+        (None, None) => LOST.into(),
+        (None, Some(copy)) => format!("{LOST}; {}", copy.told()),
     }
 }
 
@@ -212,7 +216,7 @@ fn after_death(takeover: Option<&Takeover>) -> String {
 pub fn of_a_dead_worker(ran: &Ran) -> CellError {
     let record = &ran.record;
     let death = record.death;
-    let next = &after_death(record.takeover.as_ref());
+    let next = &after_death(record);
     if ran.interrupted {
         return error(
             "Interrupted",
@@ -298,6 +302,24 @@ pub fn broken(message: &str) -> CellError {
         "Kernel",
         &format!("evcxr failed: {}", first_line(message)),
         "it is started anew with the next cell; the variables, functions and types of earlier cells are lost: run their cells again",
+    )
+}
+
+/// The error of a cell over which evcxr broke before it ran, and after which it goes on.
+pub fn stumbled(message: &str) -> CellError {
+    error(
+        "Kernel",
+        &format!("evcxr failed: {}", first_line(message)),
+        "nothing ran, and nothing of earlier cells is lost; it failed while it looked for the types of this cell's variables: write them, or divide the cell",
+    )
+}
+
+/// The error of a cell in whose middle the kernel's own code broke.
+pub fn gave_up(message: &str) -> CellError {
+    error(
+        "Kernel",
+        &format!("the kernel failed: {}", first_line(message)),
+        "a mistake of the kernel's and not of the cell's, which may have run; the variables of earlier cells are kept",
     )
 }
 

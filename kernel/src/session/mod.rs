@@ -23,7 +23,7 @@ use self::history::History;
 use self::is_complete::Completeness;
 use self::reply::Origin;
 use self::request::{Execute, Request};
-use crate::cell::{CellError, Completion, Event, Job, JobId, MimeBundle, Outcome, StreamName};
+use crate::cell::{CellError, Completions, Event, Job, JobId, MimeBundle, Outcome, StreamName};
 use crate::past::Line;
 use crate::wire::Channel;
 use crate::wire::frame::{Header, Message};
@@ -663,16 +663,11 @@ impl Session {
                 self.end_code(running, outcome, out);
                 self.start_next(out);
             }
-            Event::Completed {
-                job,
-                start,
-                end,
-                matches,
-            } => {
+            Event::Completed { job, found } => {
                 let Some(running) = self.take_running(job, "completed", out) else {
                     return;
                 };
-                self.end_completion(running, start, end, &matches, out);
+                self.end_completion(running, found, out);
                 self.start_next(out);
             }
             Event::Inspected { job, bundle } => {
@@ -846,22 +841,16 @@ impl Session {
         }
     }
 
-    fn end_completion(
-        &self,
-        running: Running,
-        start: usize,
-        end: usize,
-        matches: &[Completion],
-        out: &mut Vec<Output>,
-    ) {
-        let content = match &running.work {
-            Work::Complete { code, .. } => reply::completions(
+    fn end_completion(&self, running: Running, found: Option<Completions>, out: &mut Vec<Output>) {
+        let content = match (&running.work, found) {
+            (Work::Complete { code, .. }, Some(found)) => reply::completions(
                 code,
-                cursor::to_position(code, start),
-                cursor::to_position(code, end),
-                matches,
+                cursor::to_position(code, found.start),
+                cursor::to_position(code, found.end),
+                &found.matches,
                 Origin::Evaluator,
             ),
+            (Work::Complete { code, cursor }, None) => self.completions_by_name(code, *cursor),
             _ => reply::refused(ANOTHER_QUESTION),
         };
         finish(running.channel, running.asker, Some(content), out);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cell::{Completion, MimeBundle};
+use crate::cell::{Completion, Completions, MimeBundle};
 use crate::wire::frame::Signer;
 
 /// One step of a conversation, then what the session says to it.
@@ -557,9 +557,11 @@ fn cursors_are_code_points_outside_and_bytes_inside() {
     );
     let answered = session.handle(Input::Evaluator(Event::Completed {
         job: 1,
-        start: 3,
-        end: 6,
-        matches,
+        found: Some(Completions {
+            start: 3,
+            end: 6,
+            matches,
+        }),
     }));
     let Output::Reply { content, .. } = &answered[0] else {
         panic!("{answered:?}")
@@ -569,6 +571,32 @@ fn cursors_are_code_points_outside_and_bytes_inside() {
         "metadata": {"_jupyter_types_experimental": [{"start": 2, "end": 4, "text": "ämter", "type": "function", "signature": "fn ämter()"}]},
     });
     assert_eq!(Value::Object(content.clone()), want);
+}
+
+#[test]
+fn a_completion_that_the_evaluator_failed_to_give_comes_from_the_table_of_names() {
+    let mut session = session();
+    drop(session.handle(ask(
+        1,
+        "complete_request",
+        &json!({"code": "spaw", "cursor_pos": 4}),
+    )));
+    let answered = session.handle(Input::Evaluator(Event::Completed {
+        job: 1,
+        found: None,
+    }));
+    let Output::Reply { content, .. } = &answered[0] else {
+        panic!("{answered:?}")
+    };
+    let matches = content["matches"].as_array();
+    assert!(
+        matches.is_some_and(|matches| matches.contains(&json!("spawn"))),
+        "{content:?}"
+    );
+    assert_eq!(
+        (&content["cursor_start"], &content["cursor_end"]),
+        (&json!(0), &json!(4))
+    );
 }
 
 #[test]
@@ -913,9 +941,11 @@ fn every_request_gets_busy_one_reply_and_idle_in_any_state() {
                     said.extend(session.handle(finished(job)));
                     said.extend(session.handle(Input::Evaluator(Event::Completed {
                         job,
-                        start: 0,
-                        end: 9,
-                        matches: Vec::new(),
+                        found: Some(Completions {
+                            start: 0,
+                            end: 9,
+                            matches: Vec::new(),
+                        }),
                     })));
                     said.extend(
                         session.handle(Input::Evaluator(Event::Inspected { job, bundle: None })),
@@ -1416,9 +1446,11 @@ fn no_content_of_a_million_panics() {
                 },
                 Job::Complete { job, .. } => Event::Completed {
                     job,
-                    start: random(9),
-                    end: random(9),
-                    matches: Vec::new(),
+                    found: Some(Completions {
+                        start: random(9),
+                        end: random(9),
+                        matches: Vec::new(),
+                    }),
                 },
                 Job::Inspect { job, .. } => Event::Inspected { job, bundle: None },
             })));

@@ -10,7 +10,9 @@ mod memory;
 mod snapshots;
 
 use super::channel::{CellEnd, Channel, Death, Packet};
+use super::copies::LostCopy;
 use super::scan::{COMPLETE, Found, Scanner};
+use super::untyped;
 use fork::{Forked, Worker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -327,6 +329,13 @@ impl Supervisor<'_> {
         else {
             return writeln!(self.worker.commands, "{line}");
         };
+        let generated = untyped::generated_for(Path::new(path))
+            .and_then(|generated| std::fs::read_to_string(generated).ok());
+        let untyped = untyped::variables(&generated.unwrap_or_default());
+        if !untyped.is_empty() {
+            self.output.send(&Packet::Mark(untyped::mark(&untyped)))?;
+            return tell_evcxr(FAIL_THE_CALL);
+        }
         self.output.send(&Packet::Begin(path.to_owned()))?;
         let prelude = self
             .prelude
@@ -432,7 +441,12 @@ impl Supervisor<'_> {
         self.snapshots.receive(self.worker.snapshots.as_fd())?;
         let found = self.scanner.give_up(true);
         self.tell(found)?;
-        self.output.send(&Packet::Died(death))?;
+        self.output.send(&if self.taking_over {
+            // How the cell's own process died is known already, and it is what the learner's code did.
+            Packet::Mark(LostCopy::mark(death))
+        } else {
+            Packet::Died(death)
+        })?;
         if self.ending {
             return Ok(false);
         }
