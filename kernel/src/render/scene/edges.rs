@@ -111,7 +111,10 @@ impl Sheet<'_> {
             shown.extend(evenly(&rest, room));
             hidden -= shown.len();
         }
-        self.arrows_left_out = hidden;
+        self.arrows = Arrows {
+            drawn: shown.len(),
+            all: shown.len() + hidden,
+        };
         let mut paths: BTreeMap<EdgeKind, String> = BTreeMap::new();
         for Arrow {
             from,
