@@ -53,9 +53,8 @@ pub fn tasks<'a, K: Hash + Eq>(
     groups.into_iter().map(lanes_of).collect()
 }
 
-/// Which of several lengths stick out: those that are more than four times the median, and more than a fiftieth of the `whole`; the longest ones, at most two.
-/// Gives their places.
-pub fn odd_ones(lengths: &[Nanos], whole: Nanos) -> Vec<usize> {
+/// Which of several lengths stick out: those that are more than four times the median, and longer than `long`; the longest ones, at most two. Gives their places.
+pub fn odd_ones(lengths: &[Nanos], long: Nanos) -> Vec<usize> {
     let mut sorted = lengths.to_vec();
     if sorted.is_empty() {
         return Vec::new();
@@ -63,13 +62,18 @@ pub fn odd_ones(lengths: &[Nanos], whole: Nanos) -> Vec<usize> {
     let middle = sorted.len() / 2;
     let median = sorted.select_nth_unstable(middle).1.0;
     let is_odd = |place: &usize| {
-        let long = lengths[*place].0;
-        long > median.saturating_mul(4) && long > whole.0 / 50
+        let length = lengths[*place];
+        length.0 > median.saturating_mul(4) && length > long
     };
     let mut odd: Vec<usize> = (0..lengths.len()).filter(is_odd).collect();
     odd.sort_by_key(|place| std::cmp::Reverse((lengths[*place], *place)));
     odd.truncate(MOST_ODD);
     odd
+}
+
+/// How long a wait is at least that sticks out among shorter ones.
+pub fn long_wait(timeline: &Timeline) -> Nanos {
+    Nanos(timeline.end.0 / 50)
 }
 
 /// How a wait came to its end, as far as that sets it apart from others.
@@ -233,7 +237,7 @@ pub fn groups<'a>(timeline: &Timeline, all: Vec<Waits<'a>>, things_too: bool) ->
         if group.len() >= FEWEST {
             let longest = |waits: &Waits<'_>| waits.longest.1.length(timeline.end);
             let lengths: Vec<Nanos> = group.iter().map(longest).collect();
-            let mut odd = odd_ones(&lengths, timeline.end);
+            let mut odd = odd_ones(&lengths, long_wait(timeline));
             if group.len() - odd.len() >= FEWEST {
                 odd.sort_unstable_by(|a, b| b.cmp(a));
                 told.extend(odd.into_iter().map(|place| group.remove(place)));
@@ -398,16 +402,13 @@ mod tests {
         let odd = |lengths: &[u64]| {
             odd_ones(
                 &lengths.iter().copied().map(Nanos).collect::<Vec<_>>(),
-                Nanos(1000),
+                Nanos(20),
             )
         };
         assert!(odd(&[]).is_empty());
         assert!(odd(&[10, 11, 12, 13]).is_empty());
         assert_eq!(odd(&[10, 100, 10, 10, 90, 80, 10, 10]), [1, 4]);
-        assert!(
-            odd(&[1, 1, 1, 1, 20]).is_empty(),
-            "a fiftieth of the whole is nothing"
-        );
+        assert!(odd(&[1, 1, 1, 1, 20]).is_empty(), "not long");
     }
 
     #[test]

@@ -171,8 +171,8 @@ impl Words<'_> {
             format!("{who}{each} waited for {what}{place}, {in_all} in all")
         } else {
             let times = thousands(waits.times as u64);
-            let together = if waits.tasks > 1 { " together" } else { "" };
-            format!("{who} waited {times} times{together} for {what}{place}, {in_all} in all")
+            let in_sum = if waits.tasks > 1 { " in sum" } else { "" };
+            format!("{who} waited {times} times{in_sum} for {what}{place}, {in_all} in all")
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State, Sums, Timeline};
 use threadbook_timeline::format::{Cause, MAIN_TASK, Reason};
 
-use super::alike::{FEWEST, odd_ones, stem};
+use super::alike::{FEWEST, long_wait, odd_ones, stem};
 use super::axis::Scale;
 use super::looks::{COUNT, look};
 
@@ -208,7 +208,8 @@ fn grouped(timeline: &Timeline) -> Vec<Row<'_>> {
         .collect()
 }
 
-/// Those that deserve a lane of their own: first who ended as hardly anybody did, then who waited far longer than the others of its group.
+/// Those that deserve a lane of their own: first who ended as hardly anybody did, then who waited, or ran, far longer than the others of
+/// its group: for whom the others wait.
 fn odd_ones_out(timeline: &Timeline, groups: &[(String, Fate, Vec<&Lane>)]) -> BTreeSet<u32> {
     // Few that did not come to a good end, few that did, then by the longest wait.
     let mut candidates: Vec<(u8, Nanos, u32)> = Vec::new();
@@ -220,9 +221,19 @@ fn odd_ones_out(timeline: &Timeline, groups: &[(String, Fate, Vec<&Lane>)]) -> B
         }
         let longest =
             |lane: &&Lane| longest_wait(timeline, lane).map_or(Nanos(0), |(long, _)| long);
-        let waits: Vec<Nanos> = lanes.iter().map(longest).collect();
-        let odd = odd_ones(&waits, timeline.end).into_iter();
-        candidates.extend(odd.map(|place| (0, waits[place], lanes[place].task)));
+        let ran = |lane: &&Lane| timeline.sums(lane).running;
+        // A thread that the system lets wait in the midst of its work seems to run for longer than others, so that has to be much.
+        let long_work = Nanos(timeline.end.0 / 10);
+        for (lengths, long) in [
+            (
+                lanes.iter().map(longest).collect::<Vec<Nanos>>(),
+                long_wait(timeline),
+            ),
+            (lanes.iter().map(ran).collect(), long_work),
+        ] {
+            let odd = odd_ones(&lengths, long).into_iter();
+            candidates.extend(odd.map(|place| (0, lengths[place], lanes[place].task)));
+        }
     }
     candidates.sort_by_key(|(rank, long, _)| (std::cmp::Reverse(*rank), std::cmp::Reverse(*long)));
     let odd = candidates.into_iter().take(MOST_ODD);
@@ -374,6 +385,16 @@ mod tests {
             script += &format!("b{n} exit;");
         }
         assert_eq!(rows(&(script + "main end")), ["main", "b ×49: done", "b3"]);
+    }
+
+    #[test]
+    fn one_that_ran_far_longer_than_the_others_is_an_odd_one_out() {
+        let mut script: String = (0..50).map(|n| format!("main spawn b{n};")).collect();
+        for n in 0..50 {
+            let long = if n == 20 { "@9000" } else { "" };
+            script += &format!("b{n} take oven; {long} b{n} release oven; b{n} exit;");
+        }
+        assert_eq!(rows(&(script + "main end")), ["main", "b ×49: done", "b20"]);
     }
 
     #[test]

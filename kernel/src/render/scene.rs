@@ -105,10 +105,43 @@ pub struct Sample {
 #[derive(Clone, Copy)]
 pub struct Detail(pub usize);
 
+/// So many bars are drawn also where there is room for fewer hover texts: one takes 30 bytes and a hover text 150, and what is drawn as one with its
+/// neighbours looks like something that was not so.
+const FEWEST_BARS: usize = 240;
+/// The same of the locks that tasks had, of changes of objects, and of arrows.
+const FEWEST_HOLDS: usize = 120;
+const FEWEST_CHANGES: usize = 60;
+const FEWEST_ARROWS: usize = 60;
+
 impl Detail {
     /// How wide a part of the plot is, of as many as there may be.
     fn part_px(self) -> f64 {
         PLOT_PX / self.0.max(1) as f64
+    }
+
+    /// The same for locks that are held.
+    fn hold_px(self) -> f64 {
+        PLOT_PX / self.at_least(FEWEST_HOLDS).max(1) as f64
+    }
+
+    /// The same for changes of objects.
+    fn change_px(self) -> f64 {
+        PLOT_PX / self.at_least(FEWEST_CHANGES).max(1) as f64
+    }
+
+    /// How many bars there may be.
+    fn bars(self) -> usize {
+        self.at_least(FEWEST_BARS)
+    }
+
+    /// How many arrows there may be.
+    fn arrows(self) -> usize {
+        self.at_least(FEWEST_ARROWS)
+    }
+
+    /// So many; fewer only where there is room for hardly anything.
+    fn at_least(self, fewest: usize) -> usize {
+        self.0.max(fewest.min(self.0 * fewest / 16))
     }
 }
 

@@ -336,7 +336,7 @@ impl Words<'_> {
         told
     }
 
-    /// What the end waited for, task by task: `main 10 µs, ada 1.2 ms, main 3 µs`; `None` where that is one task alone.
+    /// What the end waited for, task by task: `main (10 µs), ada (1.2 ms), main (3 µs)`; `None` where that is one task alone.
     pub fn critical_path(&self) -> Option<String> {
         if self.timeline.gap.is_some() {
             return None;
@@ -359,7 +359,7 @@ impl Words<'_> {
         let told = stretches.iter().filter(|stretch| stretch.1 >= shortest);
         let told: Vec<String> = told
             .take(MOST_STRETCHES)
-            .map(|(task, long)| format!("{} {}", self.task(*task), duration(Nanos(*long))))
+            .map(|(task, long)| format!("{} ({})", self.task(*task), duration(Nanos(*long))))
             .collect();
         let more = stretches.len() - told.len();
         let more = if more == 0 {

@@ -1,6 +1,7 @@
 //! Many events, many tasks, any events: pictures stay small, and facts stay facts.
 
 use super::*;
+use threadbook_timeline::fold::State;
 use threadbook_timeline::format::{Event, Kind};
 use threadbook_timeline::script::Random;
 
@@ -351,4 +352,55 @@ fn what_the_axis_of_steps_counts_is_said_and_is_the_same_in_all_forms() {
             "{in_file}"
         );
     }
+}
+
+#[test]
+fn each_of_some_hundred_waits_has_its_bar_also_where_hovers_are_few() {
+    let mut script = String::from("main spawn pong; pong recv there :3;");
+    for round in 0..25 {
+        script += &format!("@{} main send there :5;", 200 * (round + 1));
+        script += &format!(
+            "pong got there; main recv back :6; @{} pong send back :4; main got back; pong recv there :3;",
+            200 * (round + 1) + 100
+        );
+    }
+    let place_of = |site: u16| {
+        Some(Place {
+            cell: 4,
+            line: site.into(),
+            text: "for n in there { if back.send(n + 1).is_err() { break } }".repeat(3),
+        })
+    };
+    let timeline = fold(&trace(&(script + "main end")));
+    let waits = timeline.lanes.iter().flat_map(|lane| &lane.spans);
+    let waits = waits
+        .filter(|span| matches!(span.state, State::Blocked { .. }))
+        .count();
+    assert_eq!(waits, 51);
+    let html = draw(&timeline, &place_of, "t", &Options::default()).html;
+    // One path for each axis, with a rectangle for each wait; and one for the legend.
+    let bars = html.split("<path class=\"chan\" d=\"").skip(1);
+    let bars: Vec<usize> = bars
+        .map(|path| {
+            path.split('"')
+                .next()
+                .map_or(0, |path| path.matches('M').count())
+        })
+        .collect();
+    assert_eq!(bars, [51, 51, 1]);
+    assert!(html.len() < MOST_HTML, "{}", html.len());
+}
+
+#[test]
+fn a_lock_that_changes_hands_changes_its_shade() {
+    let html = picture(
+        "main spawn ada; main spawn grace; ada take till; @100 ada release till; grace take till; @200 grace release till; ada take till; @300 ada release till; main end",
+    )
+    .html;
+    let rectangles = |class: &str| {
+        let (_, path) = html.split_once(class)?;
+        Some(path.split('"').next()?.matches('M').count())
+    };
+    assert_eq!(rectangles("<path class=\"held\" d=\""), Some(1));
+    assert_eq!(rectangles("<path class=\"held odd\" d=\""), Some(2));
 }
