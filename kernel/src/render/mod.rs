@@ -58,7 +58,7 @@ pub struct Picture {
 }
 
 /// Longest the HTML should be, in bytes: notebooks keep it, once per run cell. The half of that is typical.
-const MOST_HTML: usize = 56_000;
+const MOST_HTML: usize = 72_000;
 /// How many spans, arrows, hover texts and table rows there are where all of that is much.
 const MOST_DETAIL: usize = 320;
 /// Longest the drawing as an image should be, in bytes: it is a part of the HTML.

@@ -495,7 +495,10 @@ impl Words<'_> {
             .map(|lane| format!("{} {}", lane.name, did(&timeline.sums(lane))))
             .collect();
         if lanes.len() > most {
-            parts.push(format!("{} more", lanes.len() - most));
+            parts.push(match lanes.len() - most {
+                1 => "1 more task".into(),
+                more => format!("{more} more tasks"),
+            });
         }
         if timeline.lanes.len() > 1 {
             let at_most = if timeline.gap.is_some() {

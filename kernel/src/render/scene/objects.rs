@@ -265,6 +265,8 @@ impl Sheet<'_> {
         // Of a lock, neighbours differ in shade, so that it is seen where it changes hands.
         let mut paths = [String::new(), String::new()];
         let mut holders = 0;
+        // What is so still is not said again.
+        let mut said = String::new();
         let mut drawn_until = 0.0;
         for step in merged(object, lane.steps.iter().copied(), finest) {
             let (from, until, value) = (step.from, step.until, step.what);
@@ -287,7 +289,10 @@ impl Sheet<'_> {
                 (_, value) => value.to_string(),
             };
             let room = LETTER_PX * text.chars().count() as f64 + 4.0;
-            if !text.is_empty() && until - from > room && from > drawn_until {
+            if text.is_empty() {
+                said.clear();
+            } else if text != said && until - from > room && from > drawn_until {
+                said.clone_from(&text);
                 self.label_within("o", from + 3.0, top + 1.0, until - from, text);
                 drawn_until = from + room;
             }
