@@ -278,7 +278,7 @@ impl Sheet<'_> {
             };
             if height > 0.0 {
                 _ = write!(
-                    paths[holders % 2],
+                    paths[if is_lock { (holders + 1) % 2 } else { 0 }],
                     "M{from:.1} {base:.0}v-{height:.1}H{until:.1}V{base:.0}z"
                 );
             }

@@ -401,6 +401,17 @@ fn a_lock_that_changes_hands_changes_its_shade() {
         let (_, path) = html.split_once(class)?;
         Some(path.split('"').next()?.matches('M').count())
     };
-    assert_eq!(rectangles("<path class=\"held\" d=\""), Some(1));
-    assert_eq!(rectangles("<path class=\"held odd\" d=\""), Some(2));
+    assert_eq!(rectangles("<path class=\"held\" d=\""), Some(2));
+    assert_eq!(rectangles("<path class=\"held odd\" d=\""), Some(1));
+    let queue = picture(
+        "main make channel orders; main send orders; main send orders; main got orders; main end",
+    )
+    .html;
+    for html in [&html, &queue] {
+        assert!(
+            !html.contains("class=\"\""),
+            "a shape without a colour is black"
+        );
+    }
+    assert_eq!(queue.matches("<path class=\"depth\"").count(), 2);
 }
