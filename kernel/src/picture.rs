@@ -4,6 +4,7 @@ mod save;
 
 use crate::cell::{JobId, MimeBundle};
 use crate::evaluator::CellLine;
+pub use crate::render::task_in_words;
 use crate::render::{self, Axis, Options, Place};
 pub use save::SaveError;
 use std::collections::HashMap;
@@ -110,18 +111,6 @@ impl Names {
     /// What people call an object: lock `till`.
     pub fn object(&self, id: u32) -> Option<String> {
         self.0.object(id).map(Object::in_words)
-    }
-}
-
-/// A lane's name in a sentence. One that is only a number stands without quotes.
-pub fn task_in_words(name: &str) -> String {
-    let is_number = ["task ", "thread "]
-        .iter()
-        .filter_map(|word| name.strip_prefix(word))
-        .any(|number| number.parse::<u32>().is_ok());
-    match is_number {
-        true => name.to_owned(),
-        false => format!("`{name}`"),
     }
 }
 

@@ -4,6 +4,7 @@ use threadbook_timeline::fold::{Nanos, State, Timeline};
 use threadbook_timeline::format::MAIN_TASK;
 
 use super::Axis;
+use super::words::thousands;
 
 /// Where moments go.
 pub struct Scale {
@@ -89,6 +90,11 @@ impl Scale {
         self.steps.is_some()
     }
 
+    /// How many steps there are, each from one moment at which something happened to the next; `None` where the axis is time.
+    pub fn count(&self) -> Option<u64> {
+        self.steps.as_ref().map(|steps| steps.len() as u64 - 1)
+    }
+
     /// Gives the place of a moment, from 0 to 1.
     pub fn place(&self, at: Nanos) -> f64 {
         match &self.steps {
@@ -118,18 +124,15 @@ impl Scale {
 
     /// Gives the places to mark, with what stands there: 4 to 10 of them, in steps of 1, 2 or 5 times a power of ten.
     pub fn ticks(&self) -> Vec<(f64, String)> {
-        let whole = self
-            .steps
-            .as_ref()
-            .map_or(self.end.0, |steps| steps.len() as u64 - 1);
+        let whole = self.count().unwrap_or(self.end.0);
         let step = round_step(whole);
         (0..=whole / step)
             .map(|index| {
                 let at = index * step;
-                let label = if self.counts_steps() {
-                    at.to_string()
-                } else {
-                    duration(Nanos(at))
+                let label = match (self.counts_steps(), at) {
+                    (true, 0) => "0 steps".into(),
+                    (true, at) => thousands(at),
+                    (false, at) => duration(Nanos(at)),
                 };
                 (at as f64 / whole.max(1) as f64, label)
             })
@@ -189,6 +192,17 @@ fn round_step(whole: u64) -> u64 {
             }
         }
         power = power.saturating_mul(10);
+    }
+}
+
+/// So many steps in words: what the numbers on the axis count, the same in all forms of a picture.
+pub fn in_steps(count: u64) -> String {
+    match count {
+        1 => "1 step from one thing that happened to the next".into(),
+        _ => format!(
+            "{} steps from one thing that happened to the next",
+            thousands(count)
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The picture as a story: sentences, the most important first. Pure, and without a drawing.
 //!
 //! What went wrong comes first (deadlocks, panics, interrupts, tasks that are left behind), then the waits by how long they took, then how much ran at
-//! once. Waits of one task at one line for one thing are told together, the longest of them in full.
+//! once. Waits of one task at one line for one thing are told together, and so are those of tasks that are alike, the longest of them in full.
 
 mod deadlocks;
 mod ends;
@@ -13,7 +13,8 @@ use threadbook_timeline::fold::{Lane, Nanos, Span, State, Timeline};
 
 use super::Place;
 use super::axis::duration;
-use super::words::Words;
+use super::many::{by_what_they_do, task_in_words};
+use super::words::{Words, thousands};
 
 /// Of how many waits a running cell tells.
 const MOST_NOW: usize = 6;
@@ -53,15 +54,28 @@ pub fn waits_now(timeline: &Timeline, place_of: &dyn Fn(u16) -> Option<Place>) -
             })
     };
     let mut waiting: Vec<&Lane> = timeline.lanes.iter().filter(open).collect();
-    waiting.sort_by_key(|lane| lane.spans.last().map(|span| span.from));
-    let told = waiting.iter().take(MOST_NOW).map(|lane| {
-        let since = lane.spans.last().map_or(timeline.end, |span| span.from);
-        let long = duration(Nanos(timeline.end.0.saturating_sub(since.0)));
-        format!("{}; for {long} so far", words.does(lane))
+    let since = |lane: &Lane| lane.spans.last().map_or(timeline.end, |span| span.from);
+    waiting.sort_by_key(|lane| since(lane));
+    let groups = by_what_they_do(waiting);
+    let told = groups.iter().map(|lanes| {
+        // The first of a group has waited longest.
+        let long = duration(Nanos(timeline.end.0.saturating_sub(since(lanes[0]).0)));
+        let does = words.does(lanes);
+        let sentence = match lanes.as_slice() {
+            [_] => format!("{does}; for {long} so far"),
+            all => {
+                let first = task_in_words(&all[0].name);
+                format!("{does}; the longest for {long} so far: {first}")
+            }
+        };
+        (sentence, lanes.len())
     });
-    let mut told: Vec<String> = told.collect();
-    if waiting.len() > MOST_NOW {
-        told.push(format!("and {} more wait", waiting.len() - MOST_NOW));
+    let mut told: Vec<(String, usize)> = told.collect();
+    let more: usize = told.iter().skip(MOST_NOW).map(|(_, count)| count).sum();
+    told.truncate(MOST_NOW);
+    let mut told: Vec<String> = told.into_iter().map(|(sentence, _)| sentence).collect();
+    if more > 0 {
+        told.push(format!("and {} more wait", thousands(more as u64)));
     }
     told
 }
@@ -80,13 +94,18 @@ impl<'a> Story<'a> {
     }
 }
 
-fn first_of(mut sentences: Vec<String>, most: usize, more: &str) -> Vec<String> {
-    let left_out = sentences.len().saturating_sub(most);
+/// The first so many of sentences, each with of how many tasks it tells, and of how many more there is nothing.
+fn first_of(sentences: Vec<(String, usize)>, most: usize, more: &str) -> Vec<String> {
+    let left_out: usize = sentences.iter().skip(most).map(|(_, count)| count).sum();
+    let told = sentences
+        .into_iter()
+        .take(most)
+        .map(|(sentence, _)| sentence);
+    let mut told: Vec<String> = told.collect();
     if left_out > 0 {
-        sentences.truncate(most);
-        sentences.push(format!("{left_out} {more}."));
+        told.push(format!("{left_out} {more}."));
     }
-    sentences
+    told
 }
 
 /// `ada, grace and bob`.

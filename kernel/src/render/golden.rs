@@ -56,6 +56,11 @@ pub fn recordings() -> Vec<(&'static str, Trace)> {
              grace take till; grace release till; grace exit; main joined ada; main joined grace; @900000 main end",
         ),
         (
+            "interrupted",
+            "main spawn cook; main spawn baker; cook start; cook take oven :4; cook sleep :5; baker start; baker want oven :9; main join baker :12; \
+             @3000000 baker on; main cut =3; main on; cook cut =3; baker cut =3; baker exit; cook on; cook release oven; cook exit; main end",
+        ),
+        (
             "left_alive",
             "main make channel orders; main spawn ada; main spawn _x; ada start; _x start; ada recv orders :3; _x sleep; @200 main mark shop_opens; @300 main end",
         ),

@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use threadbook_timeline::fold::{Lane, State};
+use threadbook_timeline::fold::{Lane, Nanos, State};
 
 use super::axis::duration;
 use super::rows::Rows;
@@ -39,6 +39,7 @@ pub struct Around {
     image: String,
     label: String,
     footer: Vec<String>,
+    end: Nanos,
     left_alive: Vec<String>,
     groups: String,
     table: Table,
@@ -60,6 +61,7 @@ impl Around {
             image: image.to_owned(),
             label: said(&words.label()),
             footer: words.footer(rows),
+            end: words.timeline.end,
             left_alive: words.left_alive(),
             groups: groups_table(words, rows),
             table: Table::new(words, &lanes, detail / ROW),
@@ -81,7 +83,7 @@ pub fn write(around: &Around, scene: &Scene, chosen: usize, id: &str, detail: us
     // Nobody sees a difference where one view is all there is.
     let classes = match scene.views.as_slice() {
         [_, _] => {
-            let checked = if scene.views[chosen].counts_steps {
+            let checked = if scene.views[chosen].steps.is_some() {
                 " checked=\"\""
             } else {
                 ""
@@ -94,7 +96,7 @@ pub fn write(around: &Around, scene: &Scene, chosen: usize, id: &str, detail: us
         }
         _ => ["", ""],
     };
-    let class_of = |view: &View| classes[usize::from(view.counts_steps)];
+    let class_of = |view: &View| classes[usize::from(view.steps.is_some())];
     for name in &scene.names {
         _ = write!(
             html,
@@ -135,13 +137,8 @@ pub fn write(around: &Around, scene: &Scene, chosen: usize, id: &str, detail: us
         );
     }
     html += "</div>";
-    let mut footer = around.footer.clone();
-    if scene.arrows_left_out > 0 {
-        let left_out = thousands(scene.arrows_left_out as u64);
-        footer.push(format!("{left_out} more arrows are left out"));
-    }
-    for line in footer {
-        _ = write!(html, "<p data-t=\"{}\"></p>", said(&line));
+    for line in around.footer.iter().chain(&scene.notes(around.end)) {
+        _ = write!(html, "<p data-t=\"{}\"></p>", said(line));
     }
     for (at, sentence) in around.left_alive.iter().enumerate() {
         if at == 0 {

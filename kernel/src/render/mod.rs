@@ -2,6 +2,7 @@
 //!
 //! Pure: the same timeline gives the same bytes. Knows nothing of Jupyter, of evcxr, or of how a line of a cell is found (`place_of` tells).
 
+mod alike;
 mod axis;
 mod explain;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod golden;
 mod html;
 mod json;
 mod looks;
+mod many;
 pub mod perfetto;
 mod rows;
 mod scene;
@@ -25,6 +27,7 @@ use threadbook_timeline::fold::Timeline;
 
 pub use explain::{explain, waits_now};
 pub use html::escaped;
+pub use many::task_in_words;
 pub use standalone::standalone as as_file;
 pub use table::in_words;
 
@@ -55,7 +58,7 @@ pub struct Picture {
 }
 
 /// Longest the HTML should be, in bytes: notebooks keep it, once per run cell. The half of that is typical.
-const MOST_HTML: usize = 56_000;
+const MOST_HTML: usize = 72_000;
 /// How many spans, arrows, hover texts and table rows there are where all of that is much.
 const MOST_DETAIL: usize = 320;
 /// Longest the drawing as an image should be, in bytes: it is a part of the HTML.

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State, Sums, Timeline};
 use threadbook_timeline::format::{Cause, MAIN_TASK, Reason};
 
+use super::alike::{FEWEST, long_wait, odd_ones, stem};
 use super::axis::Scale;
 use super::looks::{COUNT, look};
 
@@ -18,8 +19,6 @@ const MOST_LANES: usize = 32;
 const MOST_ODD: usize = 12;
 /// How many groups get a row; what is in none of them is in the last one.
 const MOST_GROUPS: usize = 12;
-/// So many that are alike are a group; fewer are odd ones out.
-const FEWEST: usize = 4;
 /// With more tasks than that a group is drawn as a heat map.
 const CROWD: usize = 1000;
 
@@ -172,11 +171,16 @@ fn grouped(timeline: &Timeline) -> Vec<Row<'_>> {
         lanes.retain(|lane| !odd.contains(&lane.task));
     }
     groups.retain(|(_, _, lanes)| !lanes.is_empty());
-    if groups.len() > MOST_GROUPS {
-        // The smallest ones become one, in the order in which they were.
+    // Those that are no group and for whom there is no lane become one, and so do the smallest groups where there are too many; in the order in which they were.
+    let is_few = |group: &&(String, Fate, Vec<&Lane>)| group.2.len() < FEWEST;
+    let few = groups.iter().filter(is_few).count();
+    if few > 1 || groups.len() > MOST_GROUPS {
         let mut sizes: Vec<usize> = groups.iter().map(|group| group.2.len()).collect();
         sizes.sort_unstable_by(|a, b| b.cmp(a));
-        let large = sizes[MOST_GROUPS - 2];
+        let large = sizes
+            .get(MOST_GROUPS - 2)
+            .map_or(0, |size| *size)
+            .max(FEWEST);
         let mut room = MOST_GROUPS - 1;
         let mut rest = Vec::new();
         groups.retain_mut(|(_, _, lanes)| {
@@ -204,7 +208,8 @@ fn grouped(timeline: &Timeline) -> Vec<Row<'_>> {
         .collect()
 }
 
-/// Those that deserve a lane of their own: first who ended as hardly anybody did, then who waited far longer than the others of its group.
+/// Those that deserve a lane of their own: first who ended as hardly anybody did, then who waited, or ran, far longer than the others of
+/// its group: for whom the others wait.
 fn odd_ones_out(timeline: &Timeline, groups: &[(String, Fate, Vec<&Lane>)]) -> BTreeSet<u32> {
     // Few that did not come to a good end, few that did, then by the longest wait.
     let mut candidates: Vec<(u8, Nanos, u32)> = Vec::new();
@@ -214,21 +219,21 @@ fn odd_ones_out(timeline: &Timeline, groups: &[(String, Fate, Vec<&Lane>)]) -> B
             candidates.extend(lanes.iter().map(|lane| (rank, Nanos(0), lane.task)));
             continue;
         }
-        let mut waits: Vec<(Nanos, u32)> = lanes
-            .iter()
-            .map(|lane| {
-                let long = longest_wait(timeline, lane).map_or(Nanos(0), |(long, _)| long);
-                (long, lane.task)
-            })
-            .collect();
-        let middle = waits.len() / 2;
-        let median = waits.select_nth_unstable(middle).1.0;
-        let is_odd = |(long, _): &&(Nanos, u32)| {
-            long.0 > median.0.saturating_mul(4) && long.0 > timeline.end.0 / 50
-        };
-        let mut odd: Vec<_> = waits.iter().filter(is_odd).copied().collect();
-        odd.sort_unstable_by(|a, b| b.cmp(a));
-        candidates.extend(odd.iter().take(2).map(|(long, task)| (0, *long, *task)));
+        let longest =
+            |lane: &&Lane| longest_wait(timeline, lane).map_or(Nanos(0), |(long, _)| long);
+        let ran = |lane: &&Lane| timeline.sums(lane).running;
+        // A thread that the system lets wait in the midst of its work seems to run for longer than others, so that has to be much.
+        let long_work = Nanos(timeline.end.0 / 10);
+        for (lengths, long) in [
+            (
+                lanes.iter().map(longest).collect::<Vec<Nanos>>(),
+                long_wait(timeline),
+            ),
+            (lanes.iter().map(ran).collect(), long_work),
+        ] {
+            let odd = odd_ones(&lengths, long).into_iter();
+            candidates.extend(odd.map(|place| (0, lengths[place], lanes[place].task)));
+        }
     }
     candidates.sort_by_key(|(rank, long, _)| (std::cmp::Reverse(*rank), std::cmp::Reverse(*long)));
     let odd = candidates.into_iter().take(MOST_ODD);
@@ -267,17 +272,6 @@ fn group<'a>(timeline: &Timeline, stem: String, fate: String, lanes: Vec<&'a Lan
         sums,
         looks: (0..COUNT).filter(|look| seen[*look]).collect(),
         longest: longest.map(|(_, lane, span)| (lane, span)),
-    }
-}
-
-/// A name without its digits, and without what stood between those and the rest.
-fn stem(name: &str) -> String {
-    let stem: String = name.chars().filter(|c| !c.is_numeric()).collect();
-    let stem = stem.trim_matches(|c: char| c.is_whitespace() || "-_#.:".contains(c));
-    if stem.is_empty() {
-        "task".into()
-    } else {
-        stem.into()
     }
 }
 
@@ -357,19 +351,6 @@ mod tests {
     }
 
     #[test]
-    fn names_are_alike_up_to_their_digits() {
-        for (name, want) in [
-            ("baker 12", "baker"),
-            ("thread-7", "thread"),
-            ("t3 of 9", "t of"),
-            ("42", "task"),
-            ("größe 1", "größe"),
-        ] {
-            assert_eq!(stem(name), want, "{name}");
-        }
-    }
-
-    #[test]
     fn few_tasks_have_a_lane_each_and_many_are_grouped_by_name_and_end() {
         let few: String = (0..31).map(|n| format!("main spawn b{n};")).collect();
         assert_eq!(rows(&few).len(), 32);
@@ -404,6 +385,25 @@ mod tests {
             script += &format!("b{n} exit;");
         }
         assert_eq!(rows(&(script + "main end")), ["main", "b ×49: done", "b3"]);
+    }
+
+    #[test]
+    fn one_that_ran_far_longer_than_the_others_is_an_odd_one_out() {
+        let mut script: String = (0..50).map(|n| format!("main spawn b{n};")).collect();
+        for n in 0..50 {
+            let long = if n == 20 { "@9000" } else { "" };
+            script += &format!("b{n} take oven; {long} b{n} release oven; b{n} exit;");
+        }
+        assert_eq!(rows(&(script + "main end")), ["main", "b ×49: done", "b20"]);
+    }
+
+    #[test]
+    fn tasks_of_which_no_two_are_alike_are_one_group_but_for_those_with_a_lane() {
+        let names = ('a'..='e').flat_map(|a| ('s'..='z').map(move |b| format!("{a}{b}")));
+        let script: String = names.map(|name| format!("main spawn {name};")).collect();
+        let rows = rows(&script);
+        assert_eq!(rows.len(), 1 + 1 + MOST_ODD, "{rows:?}");
+        assert_eq!(rows[1], format!("others ×{}: ", 40 - MOST_ODD));
     }
 
     #[test]

@@ -18,9 +18,9 @@ pub use placed::Placed;
 
 use threadbook_timeline::fold::{EdgeKind, Hold, Lane, Nanos, Object};
 
-use super::axis::{Scale, duration};
+use super::axis::{Scale, duration, in_steps};
 use super::rows::{Row, Rows};
-use super::words::Words;
+use super::words::{Words, thousands};
 
 /// How wide the plot is meant to be. Together with names and tail it fits into JupyterLab's pane in a window of 1,300 pixels, which is 868 wide.
 pub const PLOT_PX: f64 = 700.0;
@@ -45,15 +45,24 @@ pub struct Scene {
     pub views: Vec<View>,
     /// What the marks mean, for those that occur.
     pub legend: Vec<Sample>,
-    /// How many arrows are not drawn.
-    pub arrows_left_out: usize,
+}
+
+/// How many arrows there are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Arrows {
+    /// In the view.
+    pub drawn: usize,
+    /// As many as there would be, were there room for all.
+    pub all: usize,
 }
 
 /// One view of the rows.
 #[derive(Default)]
 pub struct View {
-    /// Whether its axis counts steps.
-    pub counts_steps: bool,
+    /// How many steps its axis counts; `None` where that is time.
+    pub steps: Option<u64>,
+    /// How many of the arrows are drawn.
+    pub arrows: Arrows,
     /// Paths and circles.
     pub shapes: String,
     /// What stands in the plot.
@@ -96,10 +105,89 @@ pub struct Sample {
 #[derive(Clone, Copy)]
 pub struct Detail(pub usize);
 
+/// So many bars are drawn also where there is room for fewer hover texts: one takes 30 bytes and a hover text 150, and what is drawn as one with its
+/// neighbours looks like something that was not so.
+const FEWEST_BARS: usize = 240;
+/// The same of the locks that tasks had, of changes of objects, and of arrows.
+const FEWEST_HOLDS: usize = 120;
+const FEWEST_CHANGES: usize = 60;
+const FEWEST_ARROWS: usize = 60;
+
 impl Detail {
     /// How wide a part of the plot is, of as many as there may be.
     fn part_px(self) -> f64 {
         PLOT_PX / self.0.max(1) as f64
+    }
+
+    /// The same for locks that are held.
+    fn hold_px(self) -> f64 {
+        PLOT_PX / self.at_least(FEWEST_HOLDS).max(1) as f64
+    }
+
+    /// The same for changes of objects.
+    fn change_px(self) -> f64 {
+        PLOT_PX / self.at_least(FEWEST_CHANGES).max(1) as f64
+    }
+
+    /// How many bars there may be.
+    fn bars(self) -> usize {
+        self.at_least(FEWEST_BARS)
+    }
+
+    /// How many arrows there may be.
+    fn arrows(self) -> usize {
+        self.at_least(FEWEST_ARROWS)
+    }
+
+    /// So many; fewer only where there is room for hardly anything.
+    fn at_least(self, fewest: usize) -> usize {
+        self.0.max(fewest.min(self.0 * fewest / 16))
+    }
+}
+
+impl Scene {
+    /// What is to be said below of the axes and of what is not drawn. `end` is how long it took.
+    pub fn notes(&self, end: Nanos) -> Vec<String> {
+        let long = duration(end);
+        let steps = self.views.iter().find_map(|view| view.steps);
+        let mut notes = vec![match (steps, self.views.len()) {
+            (None, _) => format!("{long} in all"),
+            (Some(count), 1) => format!("{}, not by time; {long} in all", in_steps(count)),
+            (Some(count), _) => format!("{long} in all, or {}", in_steps(count)),
+        }];
+        let drawn = |view: &View| match view.arrows.drawn {
+            0 => "none".to_owned(),
+            drawn => thousands(drawn as u64),
+        };
+        let all = self.views.iter().map(|view| view.arrows.all).max();
+        let is_less = |view: &View| view.arrows.drawn < view.arrows.all;
+        if let Some(all) = all.filter(|_| self.views.iter().any(is_less)) {
+            let all = thousands(all as u64);
+            notes.push(match self.views.as_slice() {
+                [one, other] if one.arrows != other.arrows => {
+                    let (time, steps) = if one.steps.is_some() {
+                        (other, one)
+                    } else {
+                        (one, other)
+                    };
+                    format!(
+                        "of {all} arrows, {} are drawn by time and {} by steps",
+                        drawn(time),
+                        drawn(steps)
+                    )
+                }
+                views => {
+                    let drawn = views.first().map(drawn).unwrap_or_default();
+                    let verb = if drawn == "1" || drawn == "none" {
+                        "is"
+                    } else {
+                        "are"
+                    };
+                    format!("of {all} arrows, {drawn} {verb} drawn")
+                }
+            });
+        }
+        notes
     }
 }
 
@@ -116,7 +204,6 @@ pub fn scene<'a>(
         names: Vec::new(),
         views: Vec::new(),
         legend: Vec::new(),
-        arrows_left_out: 0,
     };
     for axis in axes {
         let mut sheet = Sheet::new(words, rows, axis.scale, detail);
@@ -129,7 +216,6 @@ pub fn scene<'a>(
         sheet.objects(&axis.objects);
         legend.add(&sheet.occurs);
         scene.height = sheet.bottom.ceil();
-        scene.arrows_left_out = sheet.arrows_left_out;
         let (names, view) = sheet.done();
         scene.names = names;
         scene.views.push(view);
@@ -152,7 +238,7 @@ struct Sheet<'a> {
     /// What could be said, and how much it matters.
     sayings: Vec<(f64, Area, Saying<'a>)>,
     occurs: legend::Occurs,
-    arrows_left_out: usize,
+    arrows: Arrows,
     bottom: f64,
 }
 
@@ -193,7 +279,7 @@ impl<'a> Sheet<'a> {
             labels: Vec::new(),
             sayings: Vec::new(),
             occurs: legend::Occurs::default(),
-            arrows_left_out: 0,
+            arrows: Arrows::default(),
             bottom,
         }
     }
@@ -301,7 +387,8 @@ impl<'a> Sheet<'a> {
             },
         });
         let view = View {
-            counts_steps: self.scale.counts_steps(),
+            steps: self.scale.count(),
+            arrows: self.arrows,
             hovers: hovers.collect(),
             shapes: self.shapes,
             labels: self.labels,

@@ -94,6 +94,7 @@ pub fn svg(words: &Words<'_>, rows: &Rows<'_>, scene: &Scene, view: usize, whole
     let mut lines = Vec::new();
     if whole {
         lines = words.footer(rows);
+        lines.extend(scene.notes(words.timeline.end));
         let alive = words.left_alive();
         if !alive.is_empty() {
             lines.push(LEFT_ALIVE.into());

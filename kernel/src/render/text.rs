@@ -2,18 +2,16 @@
 
 use std::fmt::Write;
 
-use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, Span, State};
+use threadbook_timeline::fold::{Lane, LaneEnd, Nanos, State};
 use threadbook_timeline::format::{Cause, Reason};
 
-use super::axis::{Scale, duration};
+use super::axis::{Scale, duration, in_steps};
 use super::looks::LOOKS;
 use super::rows::{Group, Row, Rows, counts};
-use super::words::{LEFT_ALIVE, Words};
+use super::words::{LEFT_ALIVE, Words, sums_of};
 
 /// Longest a line of the drawing is: a terminal is as wide as that at least. Sentences are left to the terminal, which breaks them.
 const COLUMNS: usize = 80;
-/// How many waits are told as sentences.
-const MOST_WAITS: usize = 24;
 
 /// Draws all of it.
 pub fn draw(words: &Words<'_>, rows: &Rows<'_>, axis: &Scale) -> String {
@@ -41,13 +39,14 @@ pub fn draw(words: &Words<'_>, rows: &Rows<'_>, axis: &Scale) -> String {
                     LaneEnd::Alive => "alive",
                     LaneEnd::Unknown => "unknown",
                     LaneEnd::Cut(Cause::Deadlock) => "deadlock",
-                    LaneEnd::Cut(Cause::Program | Cause::Interrupt) => "cut off",
+                    LaneEnd::Cut(Cause::Program) => "cut off",
+                    LaneEnd::Cut(Cause::Interrupt) => "interrupted",
                 };
                 let bars = bars(lane, timeline.end, axis, buckets);
                 (lane.name.clone(), bars, end.to_owned())
             }
             Row::Group(group) if rows.is_crowd => {
-                text += &heat(words, group, axis);
+                text += &heat(timeline.end, group, axis);
                 continue;
             }
             Row::Group(group) => {
@@ -91,39 +90,26 @@ pub fn draw(words: &Words<'_>, rows: &Rows<'_>, axis: &Scale) -> String {
         legend + words
     });
     let legend = match (rows.is_crowd, rows.groups().next()) {
-        (true, _) => format!("{legend}\n1 to 9: so many tenths of the group   + a few   * all"),
+        (true, _) => {
+            format!("{legend}\n1 to 9: so many tenths of the group   + a few   * all   . none")
+        }
         (false, Some(_)) => format!("{legend}\na group shows what most of its tasks do"),
         (false, None) => legend,
     };
-    let length = if axis.counts_steps() {
-        format!(
-            "one column per event, not by time; {} in all",
-            duration(timeline.end)
-        )
-    } else {
-        format!("{} in all", duration(timeline.end))
+    let long = duration(timeline.end);
+    let length = match axis.count() {
+        Some(count) => format!("{}, not by time; {long} in all", in_steps(count)),
+        None => format!("{long} in all"),
     };
     _ = writeln!(text, "\n{legend}\n{length}");
     if let Some(missing) = words.missing() {
         _ = writeln!(text, "{missing}");
     }
     for group in rows.groups().filter(|_| !rows.is_crowd) {
-        _ = writeln!(text, "  {}: {}", group.name(), words.group(group));
+        _ = writeln!(text, "  {}: {}", group.name(), sums_of(group));
     }
-    let waits: Vec<(&Lane, &Span)> = rows
-        .lanes()
-        .flat_map(|lane| {
-            lane.spans
-                .iter()
-                .filter(|span| matches!(span.state, State::Blocked { .. }))
-                .map(move |span| (lane, span))
-        })
-        .collect();
-    for (lane, span) in waits.iter().take(MOST_WAITS) {
-        _ = writeln!(text, "  {}", words.span(lane, span));
-    }
-    if waits.len() > MOST_WAITS {
-        _ = writeln!(text, "  and {} more waits", waits.len() - MOST_WAITS);
+    for sentence in words.all_waits() {
+        _ = writeln!(text, "  {sentence}");
     }
     let alive = words.left_alive();
     if !alive.is_empty() {
@@ -136,12 +122,12 @@ pub fn draw(words: &Words<'_>, rows: &Rows<'_>, axis: &Scale) -> String {
 }
 
 /// A group of a crowd: its name and sums, then a line for each state: how many of its tasks were in it.
-fn heat(words: &Words<'_>, group: &Group<'_>, axis: &Scale) -> String {
+fn heat(end: Nanos, group: &Group<'_>, axis: &Scale) -> String {
     const LABEL: usize = 24;
     let buckets = COLUMNS - LABEL - 2;
-    let counts = counts(group, axis, words.timeline.end, buckets);
+    let counts = counts(group, axis, end, buckets);
     let all = group.lanes.len().max(1) as f64;
-    let mut text = format!("{}  {}\n", group.name(), words.group(group));
+    let mut text = format!("{}  {}\n", group.name(), sums_of(group));
     for look in &group.looks {
         let marks: String = counts[*look]
             .iter()

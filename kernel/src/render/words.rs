@@ -8,16 +8,17 @@ use threadbook_timeline::format::{Cause, MAIN_TASK, ObjectKind, Reason};
 
 use super::Place;
 use super::axis::duration;
+use super::many::names;
 use super::rows::{Group, Rows};
 
-/// Of how many tasks that outlive their cell it is said what they do.
-const MOST_ALIVE: usize = 8;
 /// Of how many tasks the sums stand below the picture.
 const MOST_SUMS: usize = 8;
 /// Of how many locks.
 const MOST_LOCKS: usize = 3;
 /// How many stretches of the critical path are told.
 const MOST_STRETCHES: usize = 6;
+/// How many names of tasks, or of groups of them, the picture's label has.
+const MOST_NAMES: usize = 6;
 /// What stands above what is said of those that are alive.
 pub const LEFT_ALIVE: &str = "still alive when the cell ended:";
 
@@ -44,19 +45,24 @@ impl Words<'_> {
 
     /// What a wait is for: `lock till`, `a message on channel 1`, `ada to end`.
     pub fn awaited(&self, reason: Reason, object: u32) -> String {
+        self.awaited_at(reason, &self.object(object), object)
+    }
+
+    /// The same where the thing is called otherwise.
+    pub fn awaited_at(&self, reason: Reason, thing: &str, object: u32) -> String {
         match reason {
-            Reason::Send => format!("room in {}", self.object(object)),
-            Reason::Recv => format!("a message on {}", self.object(object)),
-            Reason::Lock | Reason::Wait => self.object(object),
+            Reason::Send => format!("room in {thing}"),
+            Reason::Recv => format!("a message on {thing}"),
+            Reason::Lock | Reason::Wait => thing.to_owned(),
             Reason::Join => format!("{} to end", self.task(object)),
             Reason::Sleep => "time to pass".into(),
             Reason::Scope => "the threads of its scope to end".into(),
-            Reason::Read => format!("{}, to read", self.object(object)),
-            Reason::Write => format!("{}, to write", self.object(object)),
-            Reason::Notify => format!("{} to be notified", self.object(object)),
-            Reason::Barrier => format!("the others at {}", self.object(object)),
+            Reason::Read => format!("{thing}, to read"),
+            Reason::Write => format!("{thing}, to write"),
+            Reason::Notify => format!("{thing} to be notified"),
+            Reason::Barrier => format!("the others at {thing}"),
             Reason::Select => "the first of several channels".into(),
-            Reason::Once => format!("{} to be filled", self.object(object)),
+            Reason::Once => format!("{thing} to be filled"),
         }
     }
 
@@ -81,6 +87,8 @@ impl Words<'_> {
     pub fn span(&self, lane: &Lane, span: &Span) -> String {
         let long = duration(Nanos(span.until(self.timeline.end).0 - span.from.0));
         let (name, place) = (&lane.name, self.place(span.site));
+        let is_interrupted =
+            || ended_by_the_interrupt(lane).is_some_and(|last| last.from == span.from);
         match span.state {
             State::Running => format!("{name} ran {long}{}", on_worker(span)),
             State::Computing => format!("{name} computed for {long}{place}{}", on_worker(span)),
@@ -91,6 +99,9 @@ impl Words<'_> {
                 format!("{name} was made and could start; it did after {long}{place}")
             }
             State::Ready => format!("{name} could go on, and did after {long}"),
+            State::Sleeping if is_interrupted() => {
+                format!("{name} slept {long}{place}, until the interrupt ended it")
+            }
             State::Sleeping => format!("{name} slept {long}{place}"),
             State::Unknown => format!("what {name} did in these {long} was not kept"),
             State::Blocked { reason, object } => {
@@ -110,6 +121,11 @@ impl Words<'_> {
                     (_, None) if is_lost_after(lane, span) => format!(
                         "{name} waited at least {long} for {what}{place}; how that ended was not kept"
                     ),
+                    (_, None) if is_interrupted() => {
+                        format!(
+                            "{name} waited {long} for {what}{place}, until the interrupt ended it"
+                        )
+                    }
                     (_, None) => format!("{name} waited {long} for {what}{place}"),
                 }
             }
@@ -306,9 +322,7 @@ impl Words<'_> {
 
     /// What the tasks of a group did, in sum: `done; ran 1.2 ms, waited 3 ms; longest wait 40 µs for a message on channel 1, by t7`.
     pub fn group(&self, group: &Group<'_>) -> String {
-        let mut told = group.fate.clone();
-        let separator = if told.is_empty() { "" } else { "; " };
-        told += &format!("{separator}together {}", did(&group.sums));
+        let mut told = sums_of(group);
         if let Some((lane, span)) = group.longest
             && let State::Blocked { reason, object } = span.state
         {
@@ -322,7 +336,7 @@ impl Words<'_> {
         told
     }
 
-    /// What the end waited for, task by task: `main 10 µs, ada 1.2 ms, main 3 µs`; `None` where that is one task alone.
+    /// What the end waited for, task by task: `main (10 µs), ada (1.2 ms), main (3 µs)`; `None` where that is one task alone.
     pub fn critical_path(&self) -> Option<String> {
         if self.timeline.gap.is_some() {
             return None;
@@ -345,7 +359,7 @@ impl Words<'_> {
         let told = stretches.iter().filter(|stretch| stretch.1 >= shortest);
         let told: Vec<String> = told
             .take(MOST_STRETCHES)
-            .map(|(task, long)| format!("{} {}", self.task(*task), duration(Nanos(*long))))
+            .map(|(task, long)| format!("{} ({})", self.task(*task), duration(Nanos(*long))))
             .collect();
         let more = stretches.len() - told.len();
         let more = if more == 0 {
@@ -374,51 +388,16 @@ impl Words<'_> {
         }
     }
 
-    /// What the tasks do that outlive their cell: a sentence each for the first few of them, then how many more there are. Mostly empty.
-    pub fn left_alive(&self) -> Vec<String> {
-        let mut sentences: Vec<String> = self
-            .timeline
-            .left_alive()
-            .take(MOST_ALIVE)
-            .map(|lane| self.does(lane))
-            .collect();
-        let more = self.timeline.left_alive().count() - sentences.len();
-        if more > 0 {
-            sentences.push(format!("and {more} more"));
-        }
-        sentences
-    }
-
-    /// What a task does that is alive at the end, and what is known of who could end its wait.
-    pub fn does(&self, lane: &Lane) -> String {
-        let name = &lane.name;
-        let Some(span) = lane.spans.last() else {
-            return format!("{name} is alive");
-        };
-        let place = self.place(span.site);
-        match span.state {
-            State::Blocked { reason, object } => {
-                let awaited = self.awaited(reason, object);
-                let who = self.who_could_end(lane, reason, object);
-                format!("{name} waits for {awaited}{place}{who}")
-            }
-            State::Sleeping => format!("{name} sleeps{place}"),
-            State::Computing => format!("{name} computes{place}"),
-            State::Ready if lane.started.is_none() => format!("{name} has not begun yet{place}"),
-            State::Ready => format!("{name} could go on"),
-            State::Running | State::Unknown => format!("{name} runs"),
-        }
-    }
-
     /// Who could end a wait, as far as that was seen: `; a sender is alive, last used by main (cell 4 line 9)`.
-    fn who_could_end(&self, lane: &Lane, reason: Reason, object: u32) -> String {
+    /// `lane` is who waits; `None`: several do.
+    pub fn who_could_end(&self, lane: Option<&Lane>, reason: Reason, object: u32) -> String {
         let Some(thing) = self.timeline.object(object) else {
             return String::new();
         };
         let end_of_channel = |end: &str, used: &str, last: Option<Use>| {
             let last = last.filter(|last| self.timeline.gap.is_none_or(|gap| last.at >= gap.1));
             let by = match last {
-                Some(last) if last.task == lane.task => {
+                Some(last) if lane.is_some_and(|lane| last.task == lane.task) => {
                     format!("last used by itself{}", self.place(last.site))
                 }
                 Some(last) => {
@@ -447,7 +426,7 @@ impl Words<'_> {
                 // Of a lane that is not seen to its end nothing is known of what it gave back.
                 let seen = |(lane, _): &(&Lane, &Hold)| lane.end != LaneEnd::Unknown;
                 match holds.rfind(seen) {
-                    Some((holder, hold)) if holder.task == lane.task => {
+                    Some((holder, hold)) if lane.is_some_and(|lane| holder.task == lane.task) => {
                         format!(", which it has itself{}", self.place(hold.site))
                     }
                     Some((holder, hold)) => {
@@ -467,20 +446,15 @@ impl Words<'_> {
     /// The whole picture in one sentence, for those who do not see it.
     pub fn label(&self) -> String {
         let timeline = self.timeline;
-        let others: Vec<&str> = timeline
-            .lanes
-            .iter()
-            .skip(1)
-            .take(6)
-            .map(|lane| lane.name.as_str())
-            .collect();
-        let more = timeline.lanes.len().saturating_sub(7);
+        // Main is the first.
+        let others = names(timeline.lanes.iter().skip(1));
         let mut label = format!("Timeline of {}: main", duration(timeline.end));
-        if !others.is_empty() {
-            label += &format!(", {}", others.join(", "));
+        for (name, _) in others.iter().take(MOST_NAMES) {
+            label += &format!(", {name}");
         }
+        let more: usize = others.iter().skip(MOST_NAMES).map(|(_, count)| count).sum();
         if more > 0 {
-            label += &format!(" and {more} more");
+            label += &format!(" and {} more", thousands(more as u64));
         }
         let waits = || {
             timeline
@@ -521,7 +495,10 @@ impl Words<'_> {
             .map(|lane| format!("{} {}", lane.name, did(&timeline.sums(lane))))
             .collect();
         if lanes.len() > most {
-            parts.push(format!("{} more", lanes.len() - most));
+            parts.push(match lanes.len() - most {
+                1 => "1 more task".into(),
+                more => format!("{more} more tasks"),
+            });
         }
         if timeline.lanes.len() > 1 {
             let at_most = if timeline.gap.is_some() {
@@ -577,6 +554,12 @@ impl Words<'_> {
     }
 }
 
+/// The same without the longest wait, for where waits are told by themselves.
+pub fn sums_of(group: &Group<'_>) -> String {
+    let separator = if group.fate.is_empty() { "" } else { "; " };
+    format!("{}{separator}together {}", group.fate, did(&group.sums))
+}
+
 /// How long a task did what: `ran 1.2 ms, waited 3 ms`.
 pub fn did(sums: &Sums) -> String {
     let mut told = format!("ran {}", duration(sums.running));
@@ -603,6 +586,22 @@ pub fn thousands(number: u64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// The wait or the sleep that an interrupt ended; `None` where none did, or the task ran.
+pub fn ended_by_the_interrupt(lane: &Lane) -> Option<&Span> {
+    if lane.end != LaneEnd::Cut(Cause::Interrupt) {
+        return None;
+    }
+    let waits = |span: &&Span| matches!(span.state, State::Blocked { .. } | State::Sleeping);
+    let last = lane.spans.iter().rev().find(waits)?;
+    // What comes after it is the way out, which is short. A task that ran on for long was not ended in its wait.
+    let (Some(until), ended) = (last.until, lane.ended) else {
+        return last.woken_by.is_none().then_some(last);
+    };
+    let way_out = ended.map_or(0, |ended| ended.0.saturating_sub(until.0));
+    let is_short = way_out.saturating_mul(4) <= last.length(until).0;
+    (is_short && last.woken_by.is_none()).then_some(last)
 }
 
 /// Whether it is not known what the task did after this.

@@ -3,8 +3,9 @@
 use threadbook_timeline::fold::{Deadlock, Hold, Lane, Nanos, Span, State};
 use threadbook_timeline::format::Reason;
 
+use super::super::alike;
 use super::super::axis::duration;
-use super::{Story, listed};
+use super::{Story, first_of, listed};
 
 /// Of how many deadlocks, and of how many tasks in one.
 const MOST_IN_RINGS: usize = 8;
@@ -46,24 +47,34 @@ impl<'a> Story<'a> {
                 rings.len() - MOST_IN_RINGS
             ));
         }
-        let asleep: Vec<(&Lane, &Span)> = self
-            .timeline()
-            .lanes
-            .iter()
-            .filter_map(|lane| Some((lane, in_vain(lane, Deadlock::AllAsleep)?)))
-            .collect();
-        if !asleep.is_empty() {
+        let is_asleep = |lane: &Lane| in_vain(lane, Deadlock::AllAsleep).is_some();
+        if self.timeline().lanes.iter().any(is_asleep) {
             told.push("Deadlock: all tasks waited, and nobody was left who could have let one of them go on.".into());
         }
-        for (lane, span) in asleep.iter().take(MOST_IN_RINGS) {
-            told.push(format!("{}.", self.wait_of(lane, span)));
+        let takes = |_: &Lane, span: &Span| span.deadlocked == Some(Deadlock::AllAsleep);
+        let grouped = |things| {
+            alike::groups(
+                self.timeline(),
+                alike::by_task(self.timeline(), takes),
+                things,
+            )
+        };
+        let mut groups = grouped(false);
+        if groups.len() > MOST_IN_RINGS {
+            groups = grouped(true);
         }
-        if asleep.len() > MOST_IN_RINGS {
-            told.push(format!(
-                "{} more waited like that.",
-                asleep.len() - MOST_IN_RINGS
-            ));
-        }
+        let sentences = groups.iter().map(|waits| {
+            let sentence = match waits.times {
+                1 => format!("{}.", self.wait_of(waits.longest.0, waits.longest.1)),
+                _ => format!("{}.", self.words.of_waits(waits)),
+            };
+            (sentence, waits.tasks)
+        });
+        told.extend(first_of(
+            sentences.collect(),
+            MOST_IN_RINGS,
+            "more waited like that",
+        ));
         told
     }
 

@@ -111,9 +111,11 @@ fn nothing_to_tell_is_said() {
 #[test]
 fn many_waits_are_counted_and_not_listed() {
     let mut script = "main spawn cook;".to_owned();
-    for baker in 0..40 {
+    // No two names are alike.
+    let names = ('a'..='e').flat_map(|a| ('s'..='z').map(move |b| format!("{a}{b}")));
+    for baker in names {
         script += &format!(
-            "main spawn b{baker}; cook take oven; b{baker} want oven :7; cook release oven; b{baker} take oven; b{baker} release oven;"
+            "main spawn {baker}; cook take oven; {baker} want oven :7; cook release oven; {baker} take oven; {baker} release oven;"
         );
     }
     let told = explain(&fold(&trace(&(script + "main end"))), &place_of);
@@ -127,6 +129,72 @@ fn many_waits_are_counted_and_not_listed() {
     );
     assert!(more.is_some(), "{told:#?}");
     assert!(told.len() < 30, "{}", told.len());
+}
+
+#[test]
+fn what_alike_tasks_did_is_told_once_and_the_odd_ones_out_by_name() {
+    let mut script = "main spawn cook; cook take oven :5;".to_owned();
+    for task in 0..40 {
+        script += &format!("main spawn baker{task}; main go guest{task};");
+    }
+    for task in 0..40 {
+        script += &format!(
+            "baker{task} want oven :7; guest{task} start ^1; guest{task} cut =2 ^1; guest{task} exit ^1;"
+        );
+    }
+    script += "cook release oven;";
+    for task in 0..40 {
+        let more = if task == 3 { "@90000" } else { "" };
+        script += &format!("{more} baker{task} take oven; baker{task} release oven; ");
+        script += &format!(
+            "baker{task} panic {}; baker{task} exit;",
+            if task == 9 { "burnt" } else { "no flour" }
+        );
+    }
+    insta::assert_snapshot!(story(&(script + "cook recv orders :9; main end")), @r"
+    39 tasks like `baker0` panicked: no flour.
+    baker9 panicked: burnt.
+    Still alive when the cell ended: cook waits for a message on channel `orders` (cell 4 line 9); a sender of it is alive, and nobody has sent to it in this cell.
+    40 tasks like `baker0` each waited for lock `oven` (cell 4 line 7), 3.2 s in all; the longest took 89 ms: `baker4`, held by cook since cell 4 line 5; baker3's unlock let it go on.
+    Lock `oven` was waited for 40 times, 3.2 s in all; cook had it longest, 2.4 ms in all.
+    40 tasks like `guest0` were cut off when their program returned.
+    All of it took 91 ms; of 81 tasks besides main, at most 2 ran at once.
+    ");
+}
+
+#[test]
+fn interrupted_tasks_that_are_alike_are_told_once() {
+    let mut script = String::new();
+    for task in 0..6 {
+        script += &format!(
+            "main spawn baker{task}; baker{task} recv orders :3; main spawn cook{task}; cook{task} sleep :4;"
+        );
+    }
+    script += "main join baker0 :5; @3000000 main cut =3; main on;";
+    for task in 0..6 {
+        script += &format!(
+            "baker{task} cut =3; baker{task} on; baker{task} exit; cook{task} cut =3; cook{task} on; cook{task} exit;"
+        );
+    }
+    insta::assert_snapshot!(story(&(script + "main end")), @r"
+    main waited 3 s for baker0 to end (cell 4 line 5), until the interrupt ended it.
+    6 tasks like `baker0` waited for a message on channel `orders` (cell 4 line 3), until the interrupt ended it.
+    6 tasks like `cook0` slept (cell 4 line 4) until the interrupt ended it.
+    All of it took 3 s; of 12 tasks besides main, at most one ran at once.
+    ");
+}
+
+#[test]
+fn many_that_wait_now_are_told_once_with_who_waits_longest() {
+    let mut script = "main spawn cook; cook take oven :5;".to_owned();
+    for task in 0..6 {
+        script += &format!("main spawn baker{task}; baker{task} want oven :7;");
+    }
+    let timeline = fold(&trace(&(script + "@9000 main join cook :8")));
+    insta::assert_snapshot!(waits_now(&timeline, &place_of).join("\n"), @r"
+    6 tasks like `baker0` wait for lock `oven` (cell 4 line 7), which cook has (cell 4 line 5); the longest for 9 ms so far: `baker0`
+    main waits for cook to end (cell 4 line 8); for 0 ns so far
+    ");
 }
 
 #[test]

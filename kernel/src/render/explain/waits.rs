@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use threadbook_timeline::fold::{Edge, Lane, LaneEnd, Nanos, Span, State};
 use threadbook_timeline::format::{Cause, MAIN_TASK, Reason};
 
+use super::super::alike::{self, Waits};
 use super::super::axis::duration;
+use super::super::words::thousands;
 use super::{Story, capital};
 
 /// Of how many kinds of waits it is told.
@@ -13,57 +15,24 @@ const MOST_WAITS: usize = 12;
 /// Of how many locks it is told how much they were waited for.
 const MOST_LOCKS: usize = 4;
 
-/// The waits of one task, at one line, for one thing.
-struct Waits<'a> {
-    lane: &'a Lane,
-    longest: &'a Span,
-    times: usize,
-    in_all: u64,
-}
-
 impl<'a> Story<'a> {
-    /// The waits by how long they took in all.
+    /// The waits by how long they took in all, those together that are alike.
     pub(super) fn waits(&self) -> Vec<String> {
-        let is_over = self
-            .timeline()
+        let timeline = self.timeline();
+        let is_over = timeline
             .lane(MAIN_TASK)
             .is_some_and(|main| main.ended.is_some());
-        let mut groups: Vec<Waits<'_>> = Vec::new();
-        let mut places = HashMap::new();
-        for lane in &self.timeline().lanes {
-            for span in &lane.spans {
-                let State::Blocked { reason, object } = span.state else {
-                    continue;
-                };
-                // Those in vain, those that an interrupt ended, and those that go on, are told already.
-                let is_told = span.deadlocked.is_some()
-                    || (is_over && span.until.is_none())
-                    || (lane.end == LaneEnd::Cut(Cause::Interrupt) && span.woken_by.is_none());
-                if is_told {
-                    continue;
-                }
-                let key = (lane.task, reason, object, span.site);
-                let long = self.long(span);
-                match places.get(&key) {
-                    None => {
-                        places.insert(key, groups.len());
-                        groups.push(Waits {
-                            lane,
-                            longest: span,
-                            times: 1,
-                            in_all: long,
-                        });
-                    }
-                    Some(&at) => {
-                        let group = &mut groups[at];
-                        group.times += 1;
-                        group.in_all = group.in_all.saturating_add(long);
-                        if long > self.long(group.longest) {
-                            group.longest = span;
-                        }
-                    }
-                }
-            }
+        // Those in vain, those that an interrupt ended, and those that go on, are told already.
+        let is_told = |lane: &Lane, span: &Span| {
+            span.deadlocked.is_some()
+                || (is_over && span.until.is_none())
+                || (lane.end == LaneEnd::Cut(Cause::Interrupt) && span.woken_by.is_none())
+        };
+        let takes = |lane: &Lane, span: &Span| !is_told(lane, span);
+        let grouped = |things| alike::groups(timeline, alike::by_task(timeline, takes), things);
+        let mut groups = grouped(false);
+        if groups.len() > MOST_WAITS {
+            groups = grouped(true);
         }
         // Stable: of two that are equal, the lane that is drawn first.
         groups.sort_by_key(|group| std::cmp::Reverse(group.in_all));
@@ -74,32 +43,27 @@ impl<'a> Story<'a> {
             let times: usize = rest.iter().map(|group| group.times).sum();
             let in_all = rest
                 .iter()
-                .fold(0_u64, |sum, group| sum.saturating_add(group.in_all));
+                .fold(0_u64, |sum, group| sum.saturating_add(group.in_all.0));
             told.push(format!(
-                "{times} more waits took {} in all.",
+                "{} more waits took {} in all.",
+                thousands(times as u64),
                 duration(Nanos(in_all))
             ));
         }
         told
     }
 
-    fn told(&self, group: &Waits<'_>) -> String {
-        let (lane, span) = (group.lane, group.longest);
+    fn told(&self, group: &Waits<'a>) -> String {
+        let (lane, span) = group.longest;
         let how = self.how_it_ended(lane, span);
         if group.times == 1 {
             return format!("{}{how}.", self.wait_of(lane, span));
         }
-        let State::Blocked { reason, object } = span.state else {
-            return String::new();
-        };
         format!(
-            "{} waited {} times for {}{}, {} in all; the longest took {}{}{how}.",
-            lane.name,
-            group.times,
-            self.words.awaited(reason, object),
-            self.words.place(span.site),
-            duration(Nanos(group.in_all)),
-            duration(Nanos(self.long(span))),
+            "{}; the longest took {}{}{}{how}.",
+            self.words.of_waits(group),
+            duration(span.length(self.timeline().end)),
+            self.words.of_the_longest(group),
             self.held_by(lane, span),
         )
     }

@@ -96,7 +96,7 @@ fn one_at_each_place(arrows: &mut Vec<Arrow<'_>>) -> usize {
 impl Sheet<'_> {
     /// All arrows when there are few. Else of those that fall on one place one, and those that ended a wait or made a task before the others.
     pub(super) fn edges(&mut self, placed: &Placed<'_>) {
-        let most = MOST_EDGES.min(self.detail.0.max(20));
+        let most = MOST_EDGES.min(self.detail.arrows());
         let (mut shown, mut hidden) = (placed.shown.clone(), placed.hidden);
         if placed.all > most {
             hidden += one_at_each_place(&mut shown);
@@ -111,7 +111,10 @@ impl Sheet<'_> {
             shown.extend(evenly(&rest, room));
             hidden -= shown.len();
         }
-        self.arrows_left_out = hidden;
+        self.arrows = Arrows {
+            drawn: shown.len(),
+            all: shown.len() + hidden,
+        };
         let mut paths: BTreeMap<EdgeKind, String> = BTreeMap::new();
         for Arrow {
             from,

@@ -38,7 +38,7 @@ impl<'a> Sheet<'a> {
         let rows = self.rows;
         let mut narrow = NARROW_PX;
         let mut bars = placed.bars.clone();
-        let most = self.detail.0.max(2 * bars.len());
+        let most = self.detail.bars().max(2 * bars.len());
         while bars.iter().map(Vec::len).sum::<usize>() > most && narrow <= 100.0 {
             narrow *= 1.5;
             let finest = placed.bars.iter().cloned();
@@ -179,7 +179,8 @@ impl<'a> Sheet<'a> {
         self.occurs.ends.insert(match lane.end {
             LaneEnd::Panicked(_) => legend::PANICKED,
             LaneEnd::Cut(Cause::Deadlock) => legend::IN_DEADLOCK,
-            LaneEnd::Cut(Cause::Program | Cause::Interrupt) => legend::CUT_OFF,
+            LaneEnd::Cut(Cause::Program) => legend::CUT_OFF,
+            LaneEnd::Cut(Cause::Interrupt) => legend::INTERRUPTED,
             LaneEnd::Alive => legend::ALIVE,
             // A dot at the end of a line says so itself, and so does the bar that is not known.
             LaneEnd::Done | LaneEnd::Unknown => legend::PLAIN,
@@ -362,7 +363,7 @@ pub fn holds<'a>(
 
 /// Those that are nearer to each other than can be told apart, as one. As many as bars, for all lanes together.
 fn together<'a>(all: impl Iterator<Item = Held<'a>>, rows: usize, detail: Detail) -> Vec<Held<'a>> {
-    let nearest = (detail.part_px() * rows as f64).max(0.5);
+    let nearest = (detail.hold_px() * rows as f64).max(0.5);
     let mut holds: Vec<Held<'a>> = Vec::new();
     for hold in all {
         match holds.last_mut() {

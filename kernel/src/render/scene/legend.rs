@@ -13,8 +13,10 @@ pub const PANICKED: u8 = 1;
 pub const ALIVE: u8 = 2;
 /// A deadlock ended the task.
 pub const IN_DEADLOCK: u8 = 3;
-/// Its program's end, or the learner, ended the task.
+/// Its program's end ended the task.
 pub const CUT_OFF: u8 = 4;
+/// The learner did.
+pub const INTERRUPTED: u8 = 5;
 
 /// What occurs in a picture.
 #[derive(Default)]
@@ -94,6 +96,7 @@ impl Occurs {
                 ALIVE => (LaneEnd::Alive, "alive at the end"),
                 IN_DEADLOCK => (LaneEnd::Cut(Cause::Deadlock), "ended by a deadlock"),
                 CUT_OFF => (LaneEnd::Cut(Cause::Program), "cut off"),
+                INTERRUPTED => (LaneEnd::Cut(Cause::Interrupt), "ended by the interrupt"),
                 _ => return None,
             };
             Some(Sample {

@@ -108,9 +108,10 @@ impl<'a> Objects<'a> {
             objects.retain(|object| object.counter.len() >= fewest);
             objects.truncate(MOST_OBJECTS);
         }
+        let finest = finest(detail, objects.len());
         let lanes = objects.into_iter().map(|object| Counted {
             object,
-            steps: merged(object, steps_of(words.timeline, object, &x), detail),
+            steps: merged(object, steps_of(words.timeline, object, &x), finest),
             told: words.counted(object),
         });
         Objects {
@@ -158,14 +159,18 @@ fn steps_of(
         })
 }
 
+/// How near to each other changes are that are drawn as one, with so many lanes of objects.
+fn finest(detail: Detail, lanes: usize) -> f64 {
+    FINEST_STEP_PX.max(detail.change_px() * (lanes as f64 / 4.0).max(1.0))
+}
+
 /// Where more changes than can be told apart, the highest value of each stretch of pixels; a lock that changes hands within a stretch shows as held there, and
 /// by whom it ends.
 fn merged(
     object: &Object,
     all: impl Iterator<Item = Placed<u32>>,
-    detail: Detail,
+    finest: f64,
 ) -> Vec<Placed<u32>> {
-    let finest = FINEST_STEP_PX.max(detail.part_px());
     let mut steps: Vec<Placed<u32>> = Vec::new();
     for step in all {
         match steps.last_mut() {
@@ -231,8 +236,9 @@ impl Sheet<'_> {
 
     /// A lane per object that can be counted on.
     pub(super) fn objects(&mut self, objects: &Objects<'_>) {
+        let finest = finest(self.detail, objects.lanes.len());
         for lane in &objects.lanes {
-            self.object(lane);
+            self.object(lane, finest);
         }
         if objects.more > 0 {
             let more = format!("{} more are left out", objects.more);
@@ -241,7 +247,7 @@ impl Sheet<'_> {
         }
     }
 
-    fn object(&mut self, lane: &Counted<'_>) {
+    fn object(&mut self, lane: &Counted<'_>, finest: f64) {
         let object = lane.object;
         let is_lock = object.kind == ObjectKind::Mutex;
         let (top, base) = (self.bottom, self.bottom + OBJECT_PX - 3.0);
@@ -256,10 +262,15 @@ impl Sheet<'_> {
         self.name("o", 4.0, top, format!("{name} {what}"));
         let highest = object.counter.iter().map(|change| change.1).max();
         let highest = f64::from(highest.unwrap_or(0).max(1));
-        let mut path = String::new();
+        // Of a lock, neighbours differ in shade, so that it is seen where it changes hands.
+        let mut paths = [String::new(), String::new()];
+        let mut holders = 0;
+        // What is so still is not said again.
+        let mut said = String::new();
         let mut drawn_until = 0.0;
-        for step in merged(object, lane.steps.iter().copied(), self.detail) {
+        for step in merged(object, lane.steps.iter().copied(), finest) {
             let (from, until, value) = (step.from, step.until, step.what);
+            holders += usize::from(is_lock && value > 0);
             let height = if is_lock {
                 f64::from(u8::from(value > 0)) * HIGH_PX
             } else {
@@ -267,25 +278,38 @@ impl Sheet<'_> {
             };
             if height > 0.0 {
                 _ = write!(
-                    path,
+                    paths[if is_lock { (holders + 1) % 2 } else { 0 }],
                     "M{from:.1} {base:.0}v-{height:.1}H{until:.1}V{base:.0}z"
                 );
             }
-            let text = match (is_lock, value) {
-                (true, 0) => String::new(),
-                (true, holder) => self.words.task(holder).to_owned(),
-                (false, value) => value.to_string(),
+            let text = match (object.kind, value) {
+                // That a queue is empty, the line says that it has sunk to.
+                (ObjectKind::Mutex | ObjectKind::Channel, 0) => String::new(),
+                (ObjectKind::Mutex, holder) => self.words.task(holder).to_owned(),
+                (_, value) => value.to_string(),
             };
             let room = LETTER_PX * text.chars().count() as f64 + 4.0;
-            if !text.is_empty() && until - from > room && from > drawn_until {
+            if text.is_empty() {
+                said.clear();
+            } else if text != said && until - from > room && from > drawn_until {
+                said.clone_from(&text);
                 self.label_within("o", from + 3.0, top + 1.0, until - from, text);
                 drawn_until = from + room;
             }
         }
-        let class = if is_lock { "held" } else { "depth" };
+        let classes = if is_lock {
+            ["held", "held odd"]
+        } else {
+            ["depth", ""]
+        };
+        for (path, class) in paths.iter().zip(classes) {
+            if !path.is_empty() {
+                _ = write!(self.shapes, "<path class=\"{class}\" d=\"{path}\"/>");
+            }
+        }
         _ = write!(
             self.shapes,
-            "<path class=\"{class}\" d=\"{path}\"/><path class=\"grid\" d=\"M0 {base:.0}H{PLOT_PX}\"/>"
+            "<path class=\"grid\" d=\"M0 {base:.0}H{PLOT_PX}\"/>"
         );
         let area = (0.0, top, PLOT_PX, OBJECT_PX);
         self.say(area, 500.0, Saying::Text(lane.told.clone()));

@@ -91,7 +91,7 @@ fn what_locks_and_the_end_waited_for_stands_below() {
     .html;
     for words in [
         "data-t=\"lock `till` was waited for once, 440 µs, by grace\"",
-        "data-t=\"the end waited for: main 10 µs, ada 490 µs, grace 410 µs, main 30 µs",
+        "data-t=\"the end waited for: main (10 µs), ada (490 µs), grace (410 µs), main (30 µs)",
         "grace ran 420 µs, ready 30 µs, waited 440 µs",
         "at most 2 at once",
         "data-t=\"critical path: what the end waited for\"",

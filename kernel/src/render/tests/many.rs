@@ -1,6 +1,7 @@
 //! Many events, many tasks, any events: pictures stay small, and facts stay facts.
 
 use super::*;
+use threadbook_timeline::fold::State;
 use threadbook_timeline::format::{Event, Kind};
 use threadbook_timeline::script::Random;
 
@@ -215,4 +216,202 @@ fn nothing_recorded_draws_nothing_and_does_not_fail() {
     let picture = draw(&Timeline::default(), &|_| None, "t", &Options::default());
     tags_of(&picture.html);
     assert_eq!(picture.json["lanes"], serde_json::json!([]));
+}
+
+/// What stands below the drawing in the text form.
+fn below(text: &str) -> &str {
+    text.split_once("\n\n").expect("has a legend").1
+}
+
+#[test]
+fn the_text_stays_short_however_many_tasks_do_the_same() {
+    for (many, most_lines) in [(4, 16), (33, 16), (200, 16), (2000, 32)] {
+        let mut script = String::from("main spawn cook; cook take oven :3;");
+        for task in 1..=many {
+            script += &format!("main spawn baker{task}; baker{task} start;");
+        }
+        for task in 1..=many {
+            script += &format!("baker{task} want oven :7;");
+        }
+        script += "cook release oven; cook exit;";
+        for task in 1..=many {
+            script +=
+                &format!("baker{task} take oven; baker{task} release oven; baker{task} exit;");
+        }
+        for task in 1..=many {
+            script += &format!("main join baker{task} :9; main joined baker{task};");
+        }
+        let text = picture(&(script + "main end")).text;
+        let lines = below(&text).lines().count();
+        assert!(lines <= most_lines, "{lines} lines:\n{text}");
+        let thousands = words::thousands(many);
+        let told = format!(
+            "\n  {thousands} tasks like `baker1` each waited for lock `oven` (cell 4 line 7), "
+        );
+        assert!(text.contains(&told), "{text}");
+        assert!(
+            text.contains(&format!(": `baker{many}`, let go by ")),
+            "{text}"
+        );
+        assert_eq!(text.matches("waited for lock").count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn the_odd_one_out_is_told_by_name_also_where_it_is_in_no_lane() {
+    let mut script = String::new();
+    for task in 0..40 {
+        script += &format!(
+            "main spawn baker{task}; baker{task} recv orders :3; main send orders; baker{task} got orders;"
+        );
+    }
+    script += "baker7 recv orders :3; @90000 main send orders; baker7 got orders;";
+    for task in 0..40 {
+        script += &format!("baker{task} exit;");
+    }
+    let text = picture(&(script + "main end")).text;
+    insta::assert_snapshot!(below(&text), @r"
+    # running   - ready   . not alive
+    a group shows what most of its tasks do
+    204 steps from one thing that happened to the next, not by time; 90 ms in all
+      baker ×39: done; together ran 3.5 s, ready 780 µs, waited 390 µs
+      39 tasks like `baker0` each waited for a message on channel `orders` (cell 4 line 3), 390 µs in all, let go by main; longest 10 µs: `baker0`
+      baker7 waited 10 µs for a message on channel `orders` (cell 4 line 3); let go by main
+      baker7 waited 88 ms for a message on channel `orders` (cell 4 line 3); let go by main
+    ");
+}
+
+#[test]
+fn waits_in_vain_and_long_ones_are_not_left_out() {
+    let mut script = String::from("main spawn z; z take flour :2;");
+    // No two names are alike.
+    let names: Vec<String> = ('a'..='e')
+        .flat_map(|a| ('s'..='z').map(move |b| format!("{a}{b}")))
+        .collect();
+    for (place, name) in names.iter().enumerate() {
+        script += &format!(
+            "main spawn {name}; {name} recv orders :{}; main send orders; {name} got orders;",
+            place + 3
+        );
+    }
+    script += "main recv news :99; @9000 z send news; main got news; z want flour :98; z deadlock z =1; z on; z cut; z exit; main end";
+    let text = picture(&script).text;
+    assert!(
+        text.contains("\n  main waited 7.4 ms for a message on channel `news` (cell 4 line 99)"),
+        "{text}"
+    );
+    assert!(text.contains("in vain: it waited for itself"), "{text}");
+    assert!(
+        text.contains("\n  and 26 more waits, 260 µs in all\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_the_axis_of_steps_counts_is_said_and_is_the_same_in_all_forms() {
+    let (_, trace) = golden::recordings()
+        .into_iter()
+        .find(|(name, _)| *name == "two_thousand")
+        .expect("is one of them");
+    let timeline = fold(&trace);
+    let count = Scale::steps(&timeline).count().expect("counts steps");
+    let steps = format!(
+        "{} steps from one thing that happened to the next",
+        words::thousands(count)
+    );
+    // All that is seen of the crowd are groups, in which there are no arrows.
+    let arrows = format!(
+        "of {} arrows, none is drawn",
+        words::thousands(timeline.edges.len() as u64)
+    );
+    for axis in [Axis::Wall, Axis::Steps] {
+        let options = Options { axis };
+        let picture = draw(&timeline, &|_| None, "t", &options);
+        let words = format!("data-t=\"159 ms in all, or {steps}\"");
+        assert!(picture.html.contains(&words), "{words}");
+        assert!(picture.html.contains(&arrows), "{arrows}");
+        let by_steps = format!("\n{steps}, not by time; 159 ms in all\n");
+        assert_eq!(picture.text.contains(&by_steps), axis == Axis::Steps);
+        // The last number on the axis is the last round one before its end.
+        let ticks: Vec<u64> = picture
+            .html
+            .split("data-t=\"")
+            .filter_map(|rest| rest.split('"').next()?.replace(',', "").parse().ok())
+            .filter(|tick| *tick > 99)
+            .collect();
+        let (step, last) = (ticks[0], *ticks.last().expect("has ticks"));
+        assert!(last <= count && count - last < step, "{ticks:?} of {count}");
+        assert!(picture.html.contains("data-t=\"0 steps\""));
+        let file = as_file(&timeline, &|_| None, &options);
+        let in_file = match axis {
+            Axis::Steps => format!(">{steps}, not by time; 159 ms in all<"),
+            _ => ">159 ms in all<".into(),
+        };
+        assert!(
+            file.contains(&in_file) && file.contains(&arrows),
+            "{in_file}"
+        );
+    }
+}
+
+#[test]
+fn each_of_some_hundred_waits_has_its_bar_also_where_hovers_are_few() {
+    let mut script = String::from("main spawn pong; pong recv there :3;");
+    for round in 0..25 {
+        script += &format!("@{} main send there :5;", 200 * (round + 1));
+        script += &format!(
+            "pong got there; main recv back :6; @{} pong send back :4; main got back; pong recv there :3;",
+            200 * (round + 1) + 100
+        );
+    }
+    let place_of = |site: u16| {
+        Some(Place {
+            cell: 4,
+            line: site.into(),
+            text: "for n in there { if back.send(n + 1).is_err() { break } }".repeat(3),
+        })
+    };
+    let timeline = fold(&trace(&(script + "main end")));
+    let waits = timeline.lanes.iter().flat_map(|lane| &lane.spans);
+    let waits = waits
+        .filter(|span| matches!(span.state, State::Blocked { .. }))
+        .count();
+    assert_eq!(waits, 51);
+    let html = draw(&timeline, &place_of, "t", &Options::default()).html;
+    // One path for each axis, with a rectangle for each wait; and one for the legend.
+    let bars = html.split("<path class=\"chan\" d=\"").skip(1);
+    let bars: Vec<usize> = bars
+        .map(|path| {
+            path.split('"')
+                .next()
+                .map_or(0, |path| path.matches('M').count())
+        })
+        .collect();
+    assert_eq!(bars, [51, 51, 1]);
+    assert!(html.len() < MOST_HTML, "{}", html.len());
+}
+
+#[test]
+fn a_lock_that_changes_hands_changes_its_shade() {
+    let html = picture(
+        "main spawn ada; main spawn grace; ada take till; @100 ada release till; grace take till; @200 grace release till; ada take till; @300 ada release till; main end",
+    )
+    .html;
+    let rectangles = |class: &str| {
+        let (_, path) = html.split_once(class)?;
+        Some(path.split('"').next()?.matches('M').count())
+    };
+    assert_eq!(rectangles("<path class=\"held\" d=\""), Some(2));
+    assert_eq!(rectangles("<path class=\"held odd\" d=\""), Some(1));
+    let queue = picture(
+        "main make channel orders; main send orders; main send orders; main got orders; main end",
+    )
+    .html;
+    for html in [&html, &queue] {
+        assert!(
+            !html.contains("class=\"\""),
+            "a shape without a colour is black"
+        );
+    }
+    assert_eq!(queue.matches("<path class=\"depth\"").count(), 2);
 }

@@ -196,11 +196,11 @@ fn what_a_program_started_is_cut_off_and_workers_have_lanes() {
     insta::assert_snapshot!(picture.text, @r"
     main   ############################################################# done
     ada    ...-------####-----------------##########.................... cut off
-    grace  ......-----------###CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC#######... cut off
+    grace  ......-----------###CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC#######... interrupted
 
     # running   - ready   C waits on a channel   . not alive
     180 µs in all
-      grace waited 90 µs for a message on channel `orders`
+      grace waited 90 µs for a message on channel `orders`, until the interrupt ended it
     ");
     for words in [
         "ada: cut off when its program returned",
@@ -369,9 +369,16 @@ fn nobody_is_listed_who_ended_or_whose_end_is_not_known() {
     let many: String = (0..100)
         .map(|task| format!("main spawn t{task};"))
         .collect();
-    let picture = picture(&(many + "main end"));
+    let alike = picture(&(many.clone() + "main end")).text;
+    let told = "\nstill alive when the cell ended:\n  100 tasks like `t0` have not begun yet\n";
+    assert!(alike.ends_with(told), "{alike}");
+    // Each waits for a lock of its own: nobody does what another one does.
+    let locks: String = (0..100)
+        .map(|task| format!("main take m{task}; t{task} want m{task};"))
+        .collect();
+    let picture = picture(&(many + &locks + "main end"));
     assert!(
-        picture.text.contains("\n  and 92 more\n"),
+        picture.text.ends_with("\n  and 92 more\n"),
         "{}",
         picture.text
     );
@@ -386,7 +393,7 @@ fn a_crowd_in_a_long_cell_counts_steps() {
     ada   .......----------------LLLLLLLL--------################....... done
 
     # running   - ready   L waits for a lock   . not alive
-    one column per event, not by time; 900 ms in all
+    8 steps from one thing that happened to the next, not by time; 900 ms in all
       ada waited 10 µs for lock `till`; let go by main
     ");
 }
