@@ -199,12 +199,22 @@ def test_what_keeps_variables_is_not_compiled_with_each_cell(start):
     assert asks()
 
 
-def test_timing_tells_each_step_of_a_cell_and_they_add_up(fresh):
-    def steps(cell):
-        texts = [c["data"]["text/plain"] for c in cell.good().contents("display_data") + cell.contents("execute_result")]
-        lines = [line.split(" ms  ") for text in texts for line in text.splitlines() if " ms  " in line]
-        return [(float(took), what) for took, what in lines]
+def steps(cell):
+    """What `:timing` told of a good cell: milliseconds and words."""
+    texts = [c["data"]["text/plain"] for c in cell.good().contents("display_data") + cell.contents("execute_result")]
+    lines = [line.split(" ms  ") for text in texts for line in text.splitlines() if " ms  " in line]
+    return [(float(took), what) for took, what in lines]
 
+
+def test_a_value_that_has_debug_alone_is_compiled_once(fresh):
+    """evcxr tries another way to show a value first, and compiles again."""
+    fresh.execute("#[derive(Debug)] struct Loaf(u64);").good()
+    for code in (f"Loaf({time.time_ns()})", f"{time.time_ns()} + 1", f"vec![Loaf({time.time_ns()})]", f"Some({time.time_ns()}u64);"):
+        compiled = [what for _, what in steps(fresh.execute(":timing\n" + code)) if what.startswith("compile")]
+        assert compiled == ["compile and link, by rustc"], code
+
+
+def test_timing_tells_each_step_of_a_cell_and_they_add_up(fresh):
     code = f"let sold = {time.time_ns()}u64;"
     told = steps(fresh.execute(":timing\n" + code))
     words = [what for _, what in told]
