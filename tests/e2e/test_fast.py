@@ -209,7 +209,7 @@ def steps(cell):
 def test_a_value_that_has_debug_alone_is_compiled_once(fresh):
     """evcxr tries another way to show a value first, and compiles again."""
     fresh.execute("#[derive(Debug)] struct Loaf(u64);").good()
-    for code in (f"Loaf({time.time_ns()})", f"{time.time_ns()} + 1", f"vec![Loaf({time.time_ns()})]", f"Some({time.time_ns()}u64);"):
+    for code in (f"Loaf({time.time_ns()})", f"{time.time_ns()}u64 + 1", f"vec![Loaf({time.time_ns()})]", f"Some({time.time_ns()}u64);"):
         compiled = [what for _, what in steps(fresh.execute(":timing\n" + code)) if what.startswith("compile")]
         assert compiled == ["compile and link, by rustc"], code
 

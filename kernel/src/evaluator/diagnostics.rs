@@ -523,7 +523,13 @@ mod tests {
             json!({ "level": "warning", "message": "unused" }),
             json!({ "level": "error", "message": long, "code": { "code": "E0275" } })
         );
-        let told = error(&[warning.clone()], Some(&messages), &map, "", &cell);
+        let told = error(
+            std::slice::from_ref(&warning),
+            Some(&messages),
+            &map,
+            "",
+            &cell,
+        );
         assert_eq!(told.ename, "E0275");
         assert!(told.evalue.contains("around this cell") && told.evalue.ends_with('…'));
         assert!(told.evalue.chars().count() < 320 && told.traceback[1].contains("braces"));

@@ -290,8 +290,8 @@ impl Running {
 
     /// Does a job.
     fn event_of(&mut self, job: &Job) -> Event {
-        match job {
-            &Job::Execute {
+        match *job {
+            Job::Execute {
                 job,
                 execution_count,
                 ref code,
@@ -302,7 +302,7 @@ impl Running {
                 self.stdin.end();
                 Event::Finished { job, outcome }
             }
-            &Job::Complete {
+            Job::Complete {
                 job,
                 ref code,
                 cursor,
@@ -329,7 +329,7 @@ impl Running {
                 }
                 Event::Completed { job, found }
             }
-            &Job::Inspect {
+            Job::Inspect {
                 job,
                 ref code,
                 cursor,

@@ -277,7 +277,10 @@ mod tests {
         assert_eq!(endless_at(cell, &[inside(warning())]), ["x"]);
         let of_another = of("warning", "unused_variables");
         let closure = "let a = 1;\nlet f = |n| n + a;\nf(2)";
-        assert_eq!(endless_at(closure, &[of_another.clone()]), ["f"]);
+        assert_eq!(
+            endless_at(closure, std::slice::from_ref(&of_another)),
+            ["f"]
+        );
         assert_eq!(endless_at("let a = f();", &[of_another]), ["a"]);
         let others = [vec![], vec![warning(), of("error", "E0308")]];
         for other in others {
