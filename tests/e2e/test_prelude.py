@@ -127,8 +127,7 @@ def test_select_takes_what_is_ready(kernel):
     cell = kernel.execute(
         """let (bread, from_ada) = bounded(0);
 let (cake, from_grace) = bounded(0);
-go_named("ada", move || bread.send("bread"));
-go_named("grace", move || cake.send("cake"));
+let bakers = [go_named("ada", move || bread.send("bread")), go_named("grace", move || cake.send("cake"))];
 let mut sold = Vec::new();
 while sold.len() < 2 {
     select! {
@@ -136,6 +135,8 @@ while sold.len() < 2 {
         recv(from_grace) -> it => sold.extend(it),
     }
 }
+// Who waits until a message is taken says that it was sent when it goes on, which may be after the end of the cell.
+for baker in bakers { baker.join().unwrap().unwrap(); }
 sold.sort();
 sold"""
     ).good()
