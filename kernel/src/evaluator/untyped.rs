@@ -3,6 +3,7 @@
 //! evcxr asks rust-analyzer for the types of a cell's variables and writes them into every later cell. Where rust-analyzer cannot tell the length of an array
 //! it writes `_`: the cell itself compiles, since the value says what it is, and no later one does, whatever is in it.
 
+use crate::tools::moved;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,9 @@ pub fn variables(generated: &str) -> Vec<String> {
     generated
         .lines()
         .filter_map(|line| {
-            let kept = line.strip_prefix("evcxr_variable_store.put_variable::<")?;
-            let (of_type, rest) = kept.rsplit_once(">(stringify!(")?;
-            let (name, _) = rest.split_once(')')?;
-            of_type.contains("; _]").then(|| name.to_owned())
+            let kept = moved(line, "put_variable")?;
+            let has_hole = kept.type_name.contains("; _]");
+            has_hole.then(|| kept.name.to_owned())
         })
         .collect()
 }

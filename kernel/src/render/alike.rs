@@ -87,6 +87,16 @@ pub enum End {
     InVain(bool),
 }
 
+impl End {
+    fn of(span: &Span) -> End {
+        match (span.deadlocked, span.until) {
+            (Some(how), _) => End::InVain(how == Deadlock::Ring),
+            (None, None) => End::Open,
+            (None, Some(_)) => End::Over,
+        }
+    }
+}
+
 /// Who ended waits that are told together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -124,15 +134,10 @@ impl<'a> Waits<'a> {
         let State::Blocked { reason, object } = span.state else {
             return None;
         };
-        let end = match (span.deadlocked, span.until) {
-            (Some(how), _) => End::InVain(how == Deadlock::Ring),
-            (None, None) => End::Open,
-            (None, Some(_)) => End::Over,
-        };
         Some(Waits {
             reason,
             site: span.site,
-            end,
+            end: End::of(span),
             lane,
             object,
             tasks: 1,
@@ -147,13 +152,8 @@ impl<'a> Waits<'a> {
 
     /// Whether a wait is one of these.
     pub fn has(&self, span: &Span) -> bool {
-        let end = match (span.deadlocked, span.until) {
-            (Some(how), _) => End::InVain(how == Deadlock::Ring),
-            (None, None) => End::Open,
-            (None, Some(_)) => End::Over,
-        };
         let is_for = matches!(span.state, State::Blocked { reason, object } if (reason, object) == (self.reason, self.object));
-        is_for && span.site == self.site && end == self.end
+        is_for && span.site == self.site && End::of(span) == self.end
     }
 
     fn add(&mut self, other: &Waits<'a>, end: Nanos) {

@@ -114,13 +114,15 @@ fn idle_lines(text: &str) -> Vec<Range<usize>> {
 }
 
 /// A variable that a line moves from the store or into it.
-struct Moved<'a> {
-    name: &'a str,
-    type_name: &'a str,
+pub struct Moved<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its type, as evcxr writes it.
+    pub type_name: &'a str,
 }
 
-/// Reads a line by which evcxr calls a method of its store.
-fn moved<'a>(line: &'a str, method: &str) -> Option<Moved<'a>> {
+/// Reads a line by which evcxr calls a method of its store; `None` for any other line.
+pub fn moved<'a>(line: &'a str, method: &str) -> Option<Moved<'a>> {
     let (before, call) = line.split_once("evcxr_variable_store.")?;
     let is_evcxrs = before.is_empty()
         || before == "vars_ok &= "

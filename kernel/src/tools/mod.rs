@@ -17,8 +17,9 @@ mod timing;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
+pub use cell_source::{Moved, moved};
 pub use kept::function_in;
 pub use place::{Tools, environment_of_the_learner};
 pub use replay::MESSAGES;
@@ -118,9 +119,7 @@ pub fn main(tool: Tool) -> ExitCode {
         && timing::is_wanted(&place)
     {
         let status = timing::timed(&place, what, |_| Some("cargo"), || real.status());
-        let code = status.ok().and_then(|status| status.code());
-        let code = code.and_then(|code| u8::try_from(code).ok());
-        return code.map_or(ExitCode::FAILURE, ExitCode::from);
+        return status.map_or(ExitCode::FAILURE, code_of);
     }
     let why = real.exec();
     eprintln!(
@@ -128,6 +127,12 @@ pub fn main(tool: Tool) -> ExitCode {
         real.get_program().display()
     );
     ExitCode::FAILURE
+}
+
+/// How this process ends when what it stands for ended so.
+fn code_of(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// The real tool with these arguments, in the environment that the kernel was started with, but for what the caller added.

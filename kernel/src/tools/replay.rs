@@ -167,11 +167,15 @@ fn names_nothing_else(source: &[u8]) -> bool {
     !reads.iter().any(|name| calls(name)) && !source.contains("#[path")
 }
 
+/// What the compiler said, message by message.
+fn read(messages: &[u8]) -> impl Iterator<Item = Value> {
+    let lines = messages.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| serde_json::from_slice(line).ok())
+}
+
 /// Whether an error lies in a text, and not in what is around it.
 fn is_about_the_cell(messages: &[u8]) -> bool {
-    let lines = messages.split(|byte| *byte == b'\n');
-    let mut read = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    read.any(|message| {
+    read(messages).any(|message| {
         let spans = message["spans"].as_array();
         message["level"] == "error" && spans.is_some_and(|spans| !spans.is_empty())
     })
@@ -189,9 +193,7 @@ fn asks_for_names(messages: &[u8]) -> bool {
     const ABOUT_NAMES: [&str; 10] = [
         "E0405", "E0412", "E0423", "E0424", "E0425", "E0433", "E0531", "E0532", "E0573", "E0574",
     ];
-    let lines = messages.split(|byte| *byte == b'\n');
-    let mut read = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    read.any(|message| {
+    read(messages).any(|message| {
         let code = message["code"]["code"].as_str();
         code.is_some_and(|code| ABOUT_NAMES.contains(&code))
     })
@@ -240,7 +242,8 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<Built> {
     let source = fs::read(work.join("src/lib.rs")).ok()?;
     let out = call.out_folder()?;
     let library = library_in(&out);
-    let kept = is_known_whole(place)
+    let is_whole = is_known_whole(place);
+    let kept = is_whole
         .then(|| Kept::of(&place.answers()?.join("cells"), command, &state, &source))
         .flatten();
     let known = kept.as_ref().and_then(|kept| kept.take(&library));
@@ -250,9 +253,8 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<Built> {
         None => {
             let read = out.join(format!("{CRATE}.d"));
             let _ = fs::remove_file(&read);
-            let shown = is_known_whole(place);
-            let mut output = compile(&call, place, &source, shown)?;
-            if shown && asks_for_names(&output.stderr) {
+            let mut output = compile(&call, place, &source, is_whole)?;
+            if is_whole && asks_for_names(&output.stderr) {
                 // What is similar to a name that is not there may be a variable that was left out.
                 output = compile(&call, place, &source, false)?;
             }
@@ -263,11 +265,11 @@ pub(super) fn build(place: &Place, arguments: &[OsString]) -> Option<Built> {
                 _ => return None,
             };
             // A check writes no account of what it read.
-            let is_whole = match done && command == "build" {
+            let reads_no_more = match done && command == "build" {
                 true => fs::read_to_string(&read).is_ok_and(|account| reads_nothing_else(&account)),
                 false => names_nothing_else(&source),
             };
-            if let Some(kept) = kept.as_ref().filter(|_| is_whole) {
+            if let Some(kept) = kept.as_ref().filter(|_| reads_no_more) {
                 let made = (done && command == "build").then_some(library.as_path());
                 kept.put(made, &output.stderr, done);
             }
@@ -339,8 +341,7 @@ fn cargo(place: &Place, arguments: &[OsString], note: &Path) -> Option<ExitCode>
         super::answers::keep(note, &place.without_own(&call));
     }
     let _ = fs::remove_file(&begun);
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Some(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Some(super::code_of(status))
 }
 
 /// All that decides the call but the cell itself, as a name. `None` where a crate may change that is not ours to know.

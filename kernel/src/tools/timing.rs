@@ -148,10 +148,7 @@ pub(super) fn link(arguments: &[OsString]) -> ExitCode {
         Err(_) => run(),
     };
     match status {
-        Ok(status) => {
-            let code = status.code().and_then(|code| u8::try_from(code).ok());
-            code.map_or(ExitCode::FAILURE, ExitCode::from)
-        }
+        Ok(status) => super::code_of(status),
         Err(why) => {
             eprintln!("threadbook: the linker cc did not start: {why}");
             ExitCode::FAILURE
